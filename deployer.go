@@ -1,0 +1,105 @@
+package inkan
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Deployer puts a version in place at one target.
+//
+// Deploy returns when the target has accepted the version. It is idempotent:
+// the same Deployment twice leaves the same result. It never harms the version
+// that is in place: on an error, and after a crash at any moment, the target
+// serves Deployment.Previous or Deployment.Version, whole.
+// Retries: the caller's. Concurrency: may be called at once for different
+// certificates.
+type Deployer interface {
+	Deploy(ctx context.Context, d Deployment) (Receipt, error)
+}
+
+// Activator is an optional ability of a Deployer. Activate is called once for
+// a batch of deployments whose deployers have the same ActivationKey: one
+// reload for a hundred certificates. An empty key means no activation.
+type Activator interface {
+	ActivationKey() string
+	Activate(ctx context.Context) error
+}
+
+// Server is an optional ability of a Deployer: it asks the target which
+// certificate it serves for the identifier. Without it the core probes by TLS.
+type Server interface {
+	Serving(ctx context.Context, id Identifier) (Fingerprint, error)
+}
+
+// Remover is an optional ability of a Deployer: it takes away what the receipt
+// of an earlier Deploy names. Absent is success.
+type Remover interface {
+	Remove(ctx context.Context, r Receipt) error
+}
+
+// Deployment is one version on its way to one target.
+type Deployment struct {
+	Version  *Version        // what to put in place
+	Previous *Version        // what was accepted before, or nil
+	Target   string          // the target's name
+	Receipt  Receipt         // of the last accepted deployment at this target, or nil
+	Earlier  []TargetReceipt // of the targets of the same certificate that come before this one
+	Attempt  int             // 1 on the first try
+}
+
+// Receipt tells where a version was put: a path, an ARN, a backup's name. JSON,
+// at most 4 KB, without secrets.
+type Receipt = json.RawMessage
+
+// TargetReceipt is a Receipt with the name of its target.
+type TargetReceipt struct {
+	Target  string  `json:"target"`
+	Receipt Receipt `json:"receipt"`
+}
+
+// FilesReceipt is the Receipt of deployers that write a set of files to a
+// directory; later targets of the same certificate read it.
+type FilesReceipt struct {
+	Dir string `json:"dir"` // absolute; holds fullchain.pem, cert.pem, chain.pem, privkey.pem
+}
+
+// Fingerprint is the SHA-256 of a certificate in DER.
+type Fingerprint [32]byte
+
+// Notifier tells people or machines about events.
+//
+// Notify never fails a run: the core keeps a cursor for each channel and tries
+// again. Events come in order, at least once.
+type Notifier interface {
+	Notify(ctx context.Context, events []Event) error
+}
+
+// EventKind says what happened.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventIssued       EventKind = "issued"        // a version was published
+	EventFailed       EventKind = "failed"        // an attempt ended without one
+	EventDeployed     EventKind = "deployed"      // a target accepted a version
+	EventDeployFailed EventKind = "deploy-failed" // a target did not
+	EventRevoked      EventKind = "revoked"       //
+	EventDeleted      EventKind = "deleted"       //
+	EventSuperseded   EventKind = "superseded"    // a version came too late and became a spare
+	EventDamaged      EventKind = "damaged"       // a stored value failed its checksum
+)
+
+// Event is one fact about a certificate. Events are written once and never
+// changed.
+type Event struct {
+	ID      string    `json:"id"`
+	At      time.Time `json:"at"` // when it became true
+	Kind    EventKind `json:"kind"`
+	Name    string    `json:"name"`
+	N       uint64    `json:"n,omitempty"` // of current
+	Target  string    `json:"target,omitempty"`
+	Message string    `json:"message,omitempty"` // one line, escaped
+	Hint    string    `json:"hint,omitempty"`
+	NextTry time.Time `json:"next_try,omitzero"`
+}

@@ -1,0 +1,228 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Kind says what an error means for the work it interrupted. A Kind is itself
+// an error, so errors.Is(err, inkan.RateLimited) asks for it.
+type Kind int
+
+const (
+	// Temporary: the same attempt may succeed later without anybody's help.
+	// It is the zero value: what nobody classified is tried again, slowly.
+	Temporary Kind = iota
+	// RateLimited: a limit of the CA or of this Store says when to come back.
+	RateLimited
+	// Pending: the work goes on from its journal. Not a failure, no back-off.
+	Pending
+	// Operator: a person must change something first (terms, DNS, a path).
+	Operator
+	// Rejected: the other side refused for good; the same question gets the
+	// same answer until the request changes.
+	Rejected
+	// Bug: somebody broke a contract: a CA that signed another key, or us.
+	Bug
+)
+
+// String returns the lower-case word that stands in messages and JSON.
+func (k Kind) String() string {
+	switch k {
+	case Temporary:
+		return "temporary"
+	case RateLimited:
+		return "rate-limited"
+	case Pending:
+		return "pending"
+	case Operator:
+		return "operator"
+	case Rejected:
+		return "rejected"
+	case Bug:
+		return "bug"
+	}
+	return fmt.Sprintf("kind(%d)", int(k))
+}
+
+// Error makes a Kind usable with errors.Is.
+func (k Kind) Error() string { return k.String() }
+
+// MarshalText writes the word of [Kind.String], so that stored states stay
+// readable when kinds are added.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the word of [Kind.String]. An unknown word, written by a
+// newer program, counts as Temporary.
+func (k *Kind) UnmarshalText(b []byte) error {
+	for c := Temporary; c <= Bug; c++ {
+		if c.String() == string(b) {
+			*k = c
+			return nil
+		}
+	}
+	*k = Temporary
+	return nil
+}
+
+// Error is the one error type of Inkan. Plug-ins return it where they know
+// more than their caller; every other error counts as [Temporary].
+//
+// The message is "<op>: <err>", lower case, without a full stop. Hint is a
+// complete sentence for a person who wants to mend it, also without a full
+// stop. Neither ever holds a secret.
+type Error struct {
+	Op         string    // the step, the name and the host: "newOrder at acme.example"
+	Kind       Kind      //
+	RetryAfter time.Time // not before this instant; zero means no wish
+	Hint       string    // what to do; may be empty; several lines are several hints
+	Err        error     // what happened; never nil
+}
+
+// Errorf returns an *Error of the given kind; the format may use %w.
+func Errorf(kind Kind, op, format string, args ...any) *Error {
+	return &Error{Op: op, Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// WithHint sets the hint and returns e.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// After sets the earliest next try and returns e.
+func (e *Error) After(t time.Time) *Error {
+	e.RetryAfter = t
+	return e
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Err == nil:
+		return e.Op
+	case e.Op == "":
+		return e.Err.Error()
+	}
+	return e.Op + ": " + e.Err.Error()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is reports whether target is the Kind of e.
+func (e *Error) Is(target error) bool {
+	k, ok := target.(Kind)
+	return ok && k == e.Kind
+}
+
+// KindOf returns the Kind of the outermost *Error in err. A cancelled context
+// is [Pending] (the journal holds the work), every other error [Temporary].
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	if errors.Is(err, context.Canceled) {
+		return Pending
+	}
+	return Temporary
+}
+
+// HintsOf returns the hints of every *Error in err, outermost first, without
+// repeats.
+func HintsOf(err error) []string {
+	var hints []string
+	seen := map[string]bool{}
+	for err != nil {
+		if e, ok := err.(*Error); ok {
+			for h := range strings.SplitSeq(e.Hint, "\n") {
+				if h != "" && !seen[h] {
+					seen[h] = true
+					hints = append(hints, h)
+				}
+			}
+		}
+		if many, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, one := range many.Unwrap() {
+				for _, h := range HintsOf(one) {
+					if !seen[h] {
+						seen[h] = true
+						hints = append(hints, h)
+					}
+				}
+			}
+			return hints
+		}
+		err = errors.Unwrap(err)
+	}
+	return hints
+}
+
+// RetryAfterOf returns the latest RetryAfter of the *Errors in err, or zero.
+func RetryAfterOf(err error) time.Time {
+	var at time.Time
+	for err != nil {
+		if e, ok := err.(*Error); ok && e.RetryAfter.After(at) {
+			at = e.RetryAfter
+		}
+		err = errors.Unwrap(err)
+	}
+	return at
+}
+
+// maxRetryAfter bounds what anybody may ask us to wait (reliability A04).
+const maxRetryAfter = 24 * time.Hour
+
+// NextTry is the one place that turns an error into the instant of the next
+// try. attempts counts the failures so far, this one included. The delays are
+// 1, 10 and 100 minutes, then a day, and never fall; a RetryAfter moves the
+// instant later, clamped to [1 s, 24 h]. Pending work goes on at once.
+// Rejected and Operator errors wait for a change of the request, at most a day.
+func NextTry(err error, attempts int, now time.Time) time.Time {
+	var at time.Time
+	switch KindOf(err) {
+	case Pending:
+		at = now
+	case Operator, Rejected, Bug:
+		at = now.Add(24 * time.Hour)
+		if attempts <= 1 {
+			// The first refusal may be an outage dressed as a refusal.
+			at = now.Add(100 * time.Minute)
+		}
+	default:
+		at = now.Add(backOff(attempts))
+	}
+	if ra := RetryAfterOf(err); !ra.IsZero() {
+		at = later(at, clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter)))
+	}
+	return at
+}
+
+func backOff(attempts int) time.Duration {
+	switch {
+	case attempts <= 1:
+		return time.Minute
+	case attempts == 2:
+		return 10 * time.Minute
+	case attempts == 3:
+		return 100 * time.Minute
+	}
+	return 24 * time.Hour
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func clampTime(t, lo, hi time.Time) time.Time { return earlier(later(t, lo), hi) }

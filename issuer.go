@@ -1,0 +1,179 @@
+package inkan
+
+import (
+	"context"
+	"crypto/x509"
+	"time"
+)
+
+// Issuer is a certificate authority together with an account at it.
+//
+// Issue makes one order and gets one certificate for one key type. It keeps
+// the journal ahead of every request that needs it (design law 2): the order
+// URL is journalled before anything is asked about the order, every challenge
+// before it is presented, the undo information after, and the CSR (by calling
+// IssueRequest.CSR, which journals key and CSR) before finalize. If the journal
+// already names an order, Issue goes on with that order and its CSR; it opens
+// a new one only when the journal names none. An order that the CA no longer
+// carries is an error of kind Rejected that wraps [ErrOrderDead].
+//
+// Retries: only what RFC 8555 calls retryable at once (badNonce); everything
+// else is returned. Polling is part of the order, not a retry.
+// Concurrency: Issue may be called at once for different journals.
+// After a crash: call Issue again with the same journal.
+// The returned chains are unchecked; the caller checks them.
+type Issuer interface {
+	Issue(ctx context.Context, r IssueRequest) (*Issued, error)
+}
+
+// RenewalInformer is an optional ability of an Issuer: the ACME renewal
+// information of RFC 9773 for a leaf.
+type RenewalInformer interface {
+	RenewalInfo(ctx context.Context, leaf *x509.Certificate) (*RenewalInfo, error)
+}
+
+// Revoker is an optional ability of an Issuer. key is nil to sign with the
+// account key, else the certificate's own key (RFC 8555 section 7.6). A
+// certificate that is revoked already is success.
+type Revoker interface {
+	Revoke(ctx context.Context, leaf *x509.Certificate, reason RevocationReason, key *PrivateKey) error
+}
+
+// ErrOrderDead marks an order that can no longer lead to a certificate:
+// invalid, expired or unknown to the CA.
+var ErrOrderDead = errorString("the order can no longer be completed")
+
+type errorString string
+
+func (e errorString) Error() string { return string(e) }
+
+// IssueRequest is what an Issuer needs for one order.
+type IssueRequest struct {
+	Request CertificateRequest
+	KeyType KeyType
+	// CSR journals the key and the CSR, then returns the CSR in DER. It may
+	// be called at any time before finalize, also while the order waits, and
+	// returns the same bytes each time. It is safe to call while the journal
+	// is being updated elsewhere.
+	CSR      func(ctx context.Context) ([]byte, error)
+	Solvers  map[string]Solver // by the names used in Request.Validations
+	Limiter  Limiter           // never nil
+	Journal  Journal           // never nil
+	Replaces *x509.Certificate // the leaf that this order replaces, or nil; a hint (RFC 9773 section 5)
+	// Progress, if not nil, is told the steps. It must return at once.
+	Progress func(step string)
+}
+
+// Issued is what the CA answered: the offered chains, each a PEM bundle with
+// the leaf first, the default chain first. Unchecked.
+type Issued struct {
+	Chains [][]byte
+}
+
+// RenewalInfo is the CA's advice on when to renew (RFC 9773 section 4.2).
+type RenewalInfo struct {
+	Start, End     time.Time // the suggested window
+	ExplanationURL string    // may be empty; only ever shown
+	RetryAfter     time.Time // when to look again; zero when the CA did not say. Not clamped
+}
+
+// RevocationReason is a CRL reason code of RFC 5280 section 5.3.1.
+type RevocationReason int
+
+// The reasons that ACME CAs accept from subscribers.
+const (
+	Unspecified          RevocationReason = 0
+	KeyCompromise        RevocationReason = 1
+	AffiliationChanged   RevocationReason = 3
+	Superseded           RevocationReason = 4
+	CessationOfOperation RevocationReason = 5
+)
+
+// Journal is the durable record of one order (one pair of a certificate).
+//
+// Update reads the record, lets change edit it and writes it back by
+// compare-and-swap, again if another writer came between: the issuer and the
+// key maker write at once, so change may be called more than once and must
+// only edit the record it is given. When Update returns nil the new record is
+// durable. Safe for concurrent use.
+type Journal interface {
+	Load(ctx context.Context) (OrderRecord, error)
+	Update(ctx context.Context, change func(*OrderRecord)) error
+}
+
+// OrderRecord is what a Journal keeps.
+type OrderRecord struct {
+	Name     string  `json:"name"`
+	Attempt  string  `json:"attempt"` // the attempt id, shared by the pairs of one version
+	KeyType  KeyType `json:"key_type"`
+	Base     uint64  `json:"base"` // the n of current when the order was planned: the fencing token
+	Ask      string  `json:"ask"`
+	CA       string  `json:"ca"`
+	Account  string  `json:"account"`
+	Replaces string  `json:"replaces,omitempty"` // ARI certificate id sent in the order (RFC 9773 section 4.1)
+
+	Identifiers []Identifier `json:"identifiers"`
+	OrderURL    string       `json:"order_url,omitempty"`
+	Challenges  []Challenge  `json:"challenges,omitempty"`
+	CSR         []byte       `json:"csr,omitempty"` // DER
+	Key         *StoredKey   `json:"key,omitempty"` // exactly as it will be stored; nil with the user's own CSR
+	Finalizing  bool         `json:"finalizing,omitempty"`
+
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"` // what the CA said of the order
+}
+
+// Limiter keeps the CA's published limits, shared by everybody who works on
+// the same Store. Safe for concurrent use.
+type Limiter interface {
+	// Take takes one token from each bucket, or from none. It deducts once
+	// per id, also across restarts: a second Take with the same id is free.
+	// If a bucket is empty, or a 429 said to wait, it returns an *Error of
+	// kind RateLimited whose RetryAfter says when there will be a token.
+	Take(ctx context.Context, id string, buckets []Bucket) error
+	// Back returns the tokens of id. Only when the CA's answer proves that
+	// nothing was used.
+	Back(ctx context.Context, id string, buckets []Bucket) error
+	// Answer records that the CA refused until then (429 with Retry-After).
+	Answer(ctx context.Context, b Bucket, until time.Time) error
+}
+
+// Bucket is one token bucket of a CA limit. A bucket that was never touched is
+// full.
+type Bucket struct {
+	// Key is the key in the Store, below "limits/": built by [LimitKey].
+	Key string
+	// Capacity is the number of tokens in a full bucket. 0 means that no
+	// limit is known: such a bucket only remembers what a 429 said.
+	Capacity int
+	// Refill is the time one token takes to come back.
+	Refill time.Duration
+	// What names the limit for people: "new orders for account ops".
+	What string
+}
+
+// AccountStore is the durable record of one account at one CA. Load returns
+// fs.ErrNotExist (errors.Is) while there is none. Update works as
+// Journal.Update does, and creates the record from the zero value when there
+// is none. Safe for concurrent use, by several processes too.
+type AccountStore interface {
+	Load(ctx context.Context) (AccountRecord, error)
+	Update(ctx context.Context, change func(*AccountRecord)) error
+}
+
+// AccountRecord is what an AccountStore keeps. The key is durable before the
+// CA hears of it, so that a lost reply never leads to a second account.
+type AccountRecord struct {
+	Key         *StoredKey `json:"key"`
+	Next        *StoredKey `json:"next,omitempty"` // during a key rollover
+	URL         string     `json:"url,omitempty"`  // empty until the CA has answered
+	Contacts    []string   `json:"contacts,omitempty"`
+	TermsAgreed string     `json:"terms_agreed,omitempty"` // the URL of the terms that were agreed to
+	EABKeyID    string     `json:"eab_kid,omitempty"`
+	Created     time.Time  `json:"created"`
+
+	// Directory is the CA's directory object as last read, so that an order
+	// needs no request for it. It is read again when an answer says it moved.
+	Directory   []byte    `json:"directory,omitempty"`
+	DirectoryAt time.Time `json:"directory_at,omitzero"`
+}

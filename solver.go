@@ -1,0 +1,92 @@
+package inkan
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Solver shows the proof of control that a challenge asks for.
+//
+// Present makes all challenges visible and returns at once; slow parts belong
+// in Wait. It is idempotent: presenting a challenge that stands is success. It
+// returns one Undo for each challenge, or nil if clean-up needs none. On an
+// error, whatever it did show is removed by CleanUp, which is always called
+// for every challenge that was given to Present.
+//
+// CleanUp removes exactly what Present showed, works from the Challenges alone
+// in another process and after a crash, and may be called twice; what is
+// absent is success.
+//
+// Retries: the caller's. Concurrency: all methods may be called at once, also
+// for challenges of different orders at the same name.
+type Solver interface {
+	Present(ctx context.Context, challenges []Challenge) ([]Undo, error)
+	CleanUp(ctx context.Context, challenges []Challenge) error
+}
+
+// Waiter is an optional ability of a Solver: Wait returns when the CA can see
+// what was presented.
+type Waiter interface {
+	Wait(ctx context.Context, challenges []Challenge) error
+}
+
+// Witness is an optional ability of a Solver: the channel is closed when the
+// CA has asked for the challenge, so that polling can begin.
+type Witness interface {
+	Seen(c Challenge) <-chan struct{}
+}
+
+// Undo is what a Solver wants to be handed back for clean-up: opaque JSON, at
+// most 4 KB, without secrets. It is journalled after Present.
+type Undo = json.RawMessage
+
+// MaxUndo is the size limit of an Undo and of a Receipt in bytes.
+const MaxUndo = 4 << 10
+
+// Challenge is one challenge of one authorization. It holds all that is needed
+// to show and to remove the proof.
+type Challenge struct {
+	Solver     string     `json:"solver"`     // the name of the solver that was chosen
+	Type       string     `json:"type"`       // "http-01", "dns-01" ...
+	Identifier Identifier `json:"identifier"` // without the "*." of a wildcard
+	Wildcard   bool       `json:"wildcard,omitempty"`
+	URL        string     `json:"url"`           // the challenge's URL at the CA
+	Authz      string     `json:"authorization"` // the authorization's URL at the CA
+	Token      string     `json:"token"`         // checked: 22 to 256 characters of base64url (RFC 8555 section 8.1)
+	// KeyAuthorization is token + "." + thumbprint of the account key (RFC
+	// 8555 section 8.1). It is public once presented.
+	KeyAuthorization string `json:"key_authorization"`
+	Undo             Undo   `json:"undo,omitempty"`
+}
+
+// The challenge types.
+const (
+	HTTP01    = "http-01"
+	TLSALPN01 = "tls-alpn-01"
+	DNS01     = "dns-01"
+)
+
+// DNSProvider is a DNS host at which TXT values can be added and removed.
+//
+// zone is the zone apex and ends in a dot, as do the names in TXT. Other
+// values at a name are kept: AddTXT adds exactly these values, RemoveTXT
+// removes exactly these; a value that is there already (or absent) is success.
+// Durable when the host has accepted it; visible to the world only after Wait
+// or a propagation check. Retries: the caller's. Concurrency: safe.
+type DNSProvider interface {
+	AddTXT(ctx context.Context, zone string, records []TXT) error
+	RemoveTXT(ctx context.Context, zone string, records []TXT) error
+}
+
+// DNSWaiter is an optional ability of a DNSProvider: the host itself knows
+// when its servers answer with the records.
+type DNSWaiter interface {
+	Wait(ctx context.Context, zone string, records []TXT) error
+}
+
+// TXT is one value at one name.
+type TXT struct {
+	Name  string // absolute, ends in a dot
+	Value string // unquoted
+	TTL   int    // seconds; 0 means the host's default
+}

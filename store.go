@@ -1,0 +1,60 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"iter"
+)
+
+// Rev identifies one stored value of one key. It is opaque, made by the Store,
+// and never empty for a value that exists.
+type Rev string
+
+// ErrConflict reports that a Put lost: the key exists (create only) or no
+// longer holds the value of the given revision.
+var ErrConflict = errors.New("the value was changed by somebody else")
+
+// Store keeps bytes under keys with compare-and-swap. Everything that Inkan
+// remembers and shares is in one Store; what belongs to one machine is in a
+// second one, the Host store. A Store keeps exact bytes and knows nothing of
+// what they mean.
+//
+// Keys are slash-separated paths of the bytes a-z 0-9 . _ - (and A-Z in the
+// tokens of challenges), at most 1,024 bytes, each element at most 255 and
+// never "", "." or "..". No key is a directory of another key. [CheckKey] tells.
+//
+// Durable: when Put returns nil, the value survives a power loss. When it
+// returns another error than ErrConflict the value may or may not have been
+// written; the caller reads it again to find out (its own write id tells).
+// Consistent: a Get or Put that begins after a Put returned sees that value.
+// A List that begins after a Put returned shows the key.
+// Retries: the caller's. A Store never retries a conditional write.
+// Concurrency: all methods may be called at once, by any number of processes.
+// Errors: a missing key is fs.ErrNotExist (errors.Is); a damaged or unreadable
+// one is any other error. A Store returns values whole or not at all.
+// After a crash: every value is the old one or the new one, never a mix, and
+// what is left of an interrupted write is invisible to Get and List.
+type Store interface {
+	// Get returns the exact bytes of key and their revision. The caller owns
+	// the bytes.
+	Get(ctx context.Context, key string) (data []byte, rev Rev, err error)
+	// Put writes data. With old == "" it creates the key; otherwise it
+	// replaces the value only if its revision still is old. It returns
+	// ErrConflict if it lost. There is no unconditional write.
+	Put(ctx context.Context, key string, data []byte, old Rev) (Rev, error)
+	// List yields all keys that begin with prefix and come behind after, in
+	// byte order, complete. prefix ends in "/" or is "". Keys put or deleted
+	// while it runs may or may not appear. The consumer may stop at any key;
+	// the cost is that of what it consumed. After an error nothing follows.
+	List(ctx context.Context, prefix, after string) iter.Seq2[string, error]
+	// Delete removes key. An absent key is success. It is only used for keys
+	// that are never written again with another value.
+	Delete(ctx context.Context, key string) error
+}
+
+// SpaceChecker is an optional ability of a Store: it reports an error (of kind
+// Operator) when fewer than n bytes can be written, so that no order is sent
+// whose certificate could not be kept.
+type SpaceChecker interface {
+	CheckSpace(ctx context.Context, n int64) error
+}
