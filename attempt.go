@@ -1,0 +1,549 @@
+package inkan
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// attempt carries one certificate from its lease to its publication: rows 2 to
+// 16 of the commit protocol in docs/architecture.md. The row numbers stand in
+// the comments.
+type attempt struct {
+	m    *Manager
+	name string
+	o    *Observed
+	req  CertificateRequest
+
+	mu      sync.Mutex // guards state: the heartbeat writes too
+	state   record[State]
+	token   string
+	known   []string // due entries that this run may delete at its end
+	ourDue  []string // those that this run put into state
+	id      string
+	renewal bool
+	resumed bool
+
+	journals []*journal
+	stray    []*journal // journals that state does not name
+}
+
+// safetyMargin is how soon a certificate is looked at again when the process
+// that works on it dies.
+const safetyMargin = 15 * time.Minute
+
+// undoTimeout bounds what is done after a cancellation: it must be finished or
+// journalled before the process goes.
+const undoTimeout = 30 * time.Second
+
+// attempt does what the step says and reports whether a version was published.
+func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) (published bool, err error) {
+	a := &attempt{m: m, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
+		known: slices.Clone(c.met), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
+	if err := a.begin(ctx); err != nil {
+		return false, err
+	}
+	stop := a.heartbeat(ctx)
+	defer stop()
+	if len(a.journals) == 0 {
+		// Row 14 was reached: all that is left is the end.
+		return false, a.finish(ctx, false)
+	}
+	if rec := a.journals[0].r.v; a.resumed && !rec.Finalizing && !a.wanted(rec) {
+		// The request was changed before anything was finalized.
+		return false, a.close(ctx, nil, a.m.now())
+	}
+	published, err = a.order(ctx)
+	if err != nil {
+		return published, a.failed(ctx, err)
+	}
+	return published, a.finish(ctx, published)
+}
+
+func (a *attempt) wanted(rec OrderRecord) bool {
+	return slices.ContainsFunc(a.req.CAs, func(ca string) bool { return a.req.Ask(ca, rec.KeyType) == rec.Ask })
+}
+
+// begin does rows 2 to 4: a safety entry, the journals, the lease.
+func (a *attempt) begin(ctx context.Context) error {
+	now := a.m.now()
+	safety := dueKey(certQueue, now.Add(safetyMargin), a.name) // row 2
+	if err := putDue(ctx, a.m.Store, safety); err != nil {
+		return err
+	}
+	for _, j := range a.o.journals {
+		if a.id != "" && j.r.v.Attempt == a.id {
+			a.journals = append(a.journals, j)
+		} else {
+			a.stray = append(a.stray, j)
+		}
+	}
+	fresh := a.id == ""
+	if fresh { // row 3
+		a.id = newID()
+		for _, kt := range a.req.KeyTypes {
+			ca := a.req.CAs[0]
+			j := newJournal(a.m.Store, OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
+				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: a.req.Identifiers, Created: now})
+			if err := j.create(ctx); err != nil {
+				return err
+			}
+			a.journals = append(a.journals, j)
+		}
+	}
+	st := a.state.v // row 4
+	if st.Due != "" {
+		a.known = append(a.known, st.Due)
+	}
+	a.token = newID()
+	st.Due, st.Running = safety, a.id
+	st.Lease = &Lease{Owner: a.m.Owner, Token: a.token, Counter: 1}
+	err := a.state.save(ctx, a.m.Store, st)
+	if err == nil {
+		a.ourDue = append(a.ourDue, safety)
+		for _, j := range a.stray {
+			if err := a.m.cleanUp(ctx, j); err != nil {
+				a.m.log().LogAttrs(ctx, logDecision, "leftover of an order stays", logName(a.name), logError(err))
+			}
+		}
+		return nil
+	}
+	if !errors.Is(err, ErrConflict) {
+		return err
+	}
+	// Nobody else knows what we created here.
+	if fresh {
+		for _, j := range a.journals {
+			err = errors.Join(err, a.m.Store.Delete(ctx, j.r.key))
+		}
+	}
+	if err := a.m.Store.Delete(ctx, safety); err != nil {
+		return err
+	}
+	return errBusy
+}
+
+// casState changes state while we hold the lease. A conflict is harmless when
+// the lease is still ours: somebody recorded a request. Their due entry then
+// stays in force.
+func (a *attempt) casState(ctx context.Context, change func(*State)) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		st := a.state.v
+		foreign := st.Due != "" && !slices.Contains(a.ourDue, st.Due)
+		due := st.Due
+		change(&st)
+		if foreign {
+			st.Due = due
+		}
+		err := a.state.save(ctx, a.m.Store, st)
+		if !errors.Is(err, ErrConflict) {
+			return err
+		}
+		again, err := load[State](ctx, a.m.Store, a.state.key)
+		if err != nil {
+			return err
+		}
+		if again.v.Lease == nil || again.v.Lease.Token != a.token {
+			return errBusy
+		}
+		a.state = again
+	}
+}
+
+// heartbeat moves the counter of the lease until stop is called.
+func (a *attempt) heartbeat(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(leaseHeartbeat)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			err := a.casState(ctx, func(st *State) {
+				if st.Lease != nil {
+					l := *st.Lease
+					l.Counter++
+					st.Lease = &l
+				}
+			})
+			if err != nil && ctx.Err() == nil {
+				a.m.log().LogAttrs(ctx, logDecision, "the lease could not be renewed", logName(a.name), logError(err))
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// order does rows 5 to 13 for every pair and publishes them together.
+func (a *attempt) order(ctx context.Context) (published bool, err error) {
+	if a.resumed {
+		cur, err := load[Current](ctx, a.m.Store, currentKey(a.name))
+		if err != nil {
+			return false, err
+		}
+		if cur.v.ID == a.id {
+			return true, a.announce(ctx, cur.v)
+		}
+		if cur.v.N != a.journals[0].r.v.Base {
+			return false, a.superseded(ctx)
+		}
+	}
+	pairs := map[KeyType]PairSum{}
+	for _, j := range a.journals {
+		sum, err := a.pair(ctx, j)
+		if err != nil {
+			return false, err
+		}
+		pairs[j.r.v.KeyType] = sum
+	}
+	return a.publish(ctx, pairs)
+}
+
+// pair gets one certificate and stores it with its key: rows 5 to 11.
+func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
+	rec := j.r.v
+	seq := a.o.Current.Top + 1
+	if rec.Finalizing {
+		// A crash after row 11 leaves the pair complete.
+		if p, err := loadPair(ctx, a.m.Store, a.name, seq, a.id, rec.KeyType, PairSum{}); err == nil && (p.Key != nil || rec.Key == nil) {
+			return p.sum, nil
+		}
+	}
+	if rec.OrderURL == "" {
+		if err := a.checkSpace(ctx); err != nil {
+			return PairSum{}, err
+		}
+	}
+	issuer, err := a.m.Issuer(ctx, rec.CA, rec.Account)
+	if err != nil {
+		return PairSum{}, err
+	}
+	solvers, err := a.solvers(ctx)
+	if err != nil {
+		return PairSum{}, err
+	}
+	km := &keyMaker{a: a, j: j}
+	issued, err := issuer.Issue(ctx, IssueRequest{
+		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Limiter: a.m.limits(), Journal: j,
+		Replaces: a.replaces(rec), Progress: func(step string) { a.m.progress(a.name, step) },
+	})
+	if err != nil {
+		return PairSum{}, err
+	}
+	a.m.progress(a.name, "storing")
+	return a.store(ctx, j, seq, issued)
+}
+
+// checkSpace refuses to order what could not be kept (D03).
+func (a *attempt) checkSpace(ctx context.Context) error {
+	for _, s := range []Store{a.m.Store, a.m.Host} {
+		if sc, ok := s.(SpaceChecker); ok {
+			if err := sc.CheckSpace(ctx, 1<<20); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *attempt) solvers(ctx context.Context) (map[string]Solver, error) {
+	solvers := map[string]Solver{}
+	for _, v := range a.req.Validations {
+		if solvers[v.Solver] != nil {
+			continue
+		}
+		s, err := a.m.solver(ctx, v.Solver)
+		if err != nil {
+			return nil, err
+		}
+		solvers[v.Solver] = s
+	}
+	return solvers, nil
+}
+
+func (m *Manager) solver(ctx context.Context, name string) (Solver, error) {
+	if m.Solver == nil {
+		return nil, Errorf(Operator, "solver "+name, "this machine has none of this name")
+	}
+	return m.Solver(ctx, name)
+}
+
+// replaces returns the leaf that the order replaces: the one in force, if the
+// same account at the same CA issued it for at least one of the names.
+func (a *attempt) replaces(rec OrderRecord) *x509.Certificate {
+	if a.o.Version == nil {
+		return nil
+	}
+	for i := range a.o.Version.Pairs {
+		p := &a.o.Version.Pairs[i]
+		same := slices.ContainsFunc(a.o.Version.Identifiers, func(id Identifier) bool { return slices.Contains(rec.Identifiers, id) })
+		if p.KeyType == rec.KeyType && p.CA == rec.CA && p.Account == rec.Account && p.Source == "issued" && same {
+			return p.Leaf
+		}
+	}
+	return nil
+}
+
+// keyMaker makes key and CSR once and journals them before it gives the CSR
+// away.
+type keyMaker struct {
+	a  *attempt
+	j  *journal
+	mu sync.Mutex
+}
+
+func (k *keyMaker) csr(ctx context.Context) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rec, err := k.j.Load(ctx)
+	if err != nil || rec.CSR != nil {
+		return rec.CSR, err
+	}
+	if k.a.req.CSR != nil {
+		err := k.j.Update(ctx, func(o *OrderRecord) { o.CSR = k.a.req.CSR })
+		return k.a.req.CSR, err
+	}
+	stored, key, err := k.key(ctx, rec.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	der, err := NewCSR(key, rec.Identifiers)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.j.Update(ctx, func(o *OrderRecord) { o.CSR, o.Key = der, stored }); err != nil {
+		return nil, err
+	}
+	return der, nil
+}
+
+// key follows the key policy.
+func (k *keyMaker) key(ctx context.Context, kt KeyType) (*StoredKey, *PrivateKey, error) {
+	policy := k.a.req.Key
+	if policy.Mode == KeyReuse || policy.Mode == KeyGiven {
+		if v := k.a.o.Version; v != nil {
+			for i := range v.Pairs {
+				p := &v.Pairs[i]
+				spki, err := SPKIHash(p.Leaf.PublicKey)
+				if err != nil {
+					return nil, nil, err
+				}
+				if p.KeyType != kt || p.Key == nil || policy.Mode == KeyGiven && spki != policy.Given {
+					continue
+				}
+				key, err := p.Key.Open()
+				return p.Key, key, err
+			}
+		}
+	}
+	if policy.Mode == KeyGiven {
+		return k.a.m.givenKey(ctx, k.a.name, policy.Given)
+	}
+	key, err := GenerateKey(kt)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, err := k.a.m.sealKey(ctx, key)
+	return stored, key, err
+}
+
+func (m *Manager) givenKey(ctx context.Context, name, spki string) (*StoredKey, *PrivateKey, error) {
+	missing := Errorf(Operator, "certificate "+name, "its own private key is not on this machine").
+		WithHint("name it again with --key-file")
+	if m.Host == nil {
+		return nil, nil, missing
+	}
+	r, err := load[StoredKey](ctx, m.Host, givenKeyKey(spki))
+	if err != nil {
+		return nil, nil, err
+	}
+	if !r.exists() {
+		return nil, nil, missing
+	}
+	key, err := r.v.Open()
+	return &r.v, key, err
+}
+
+func (m *Manager) sealKey(ctx context.Context, key *PrivateKey) (*StoredKey, error) {
+	if m.SealKey != nil {
+		return m.SealKey(ctx, key)
+	}
+	data, err := key.PEM()
+	return &StoredKey{Form: PlainKey, Data: data}, err
+}
+
+// store checks what the CA answered and keeps it: rows 10 and 11.
+func (a *attempt) store(ctx context.Context, j *journal, seq uint64, issued *Issued) (PairSum, error) {
+	rec, err := j.Load(ctx)
+	if err != nil {
+		return PairSum{}, err
+	}
+	csr, err := x509.ParseCertificateRequest(rec.CSR)
+	if err != nil {
+		return PairSum{}, Errorf(Bug, "certificate "+a.name, "the journalled CSR cannot be read")
+	}
+	chains, err := soundChains(issued.Chains, csr.PublicKey, rec.Identifiers, a.m.now())
+	if err != nil {
+		return PairSum{}, Errorf(Bug, fmt.Sprintf("certificate %s from %s", a.name, rec.CA), "it was refused: %w", err).
+			WithHint("nothing was stored and the old certificate is untouched; report it to the CA")
+	}
+	i, found := PreferredChain(chains, a.req.PreferredChain)
+	if !found {
+		a.m.log().Warn("the preferred chain is not offered; the CA's default is used", logName(a.name))
+	}
+	chains[0], chains[i] = chains[i], chains[0]
+	cv := certValue{KeyType: rec.KeyType, Identifiers: rec.Identifiers, Ask: rec.Ask, CA: rec.CA, Account: rec.Account, Source: "issued"}
+	for _, c := range chains {
+		cv.Chains = append(cv.Chains, string(c))
+	}
+	sum := PairSum{Cert: chainsSum(cv.Chains)}
+	if rec.Key != nil { // row 10
+		sum.Key = sumOf(rec.Key.Data)
+		if err := keep(ctx, a.m.Store, keyKey(a.name, seq, a.id, rec.KeyType), rec.Key, a.id); err != nil {
+			return PairSum{}, err
+		}
+	}
+	return sum, keep(ctx, a.m.Store, certKey(a.name, seq, a.id, rec.KeyType), cv, a.id) // row 11
+}
+
+// soundChains returns the chains that pass every check, in their order; an
+// error only if none does.
+func soundChains(chains [][]byte, key crypto.PublicKey, ids []Identifier, now time.Time) ([][]byte, error) {
+	var sound [][]byte
+	var first error
+	for _, c := range chains {
+		if _, err := CheckChain(c, key, ids, now); err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		sound = append(sound, c)
+	}
+	if len(sound) == 0 {
+		if first == nil {
+			first = errors.New("the answer holds no chain")
+		}
+		return nil, first
+	}
+	return sound, nil
+}
+
+// publish is row 12, the commit point.
+func (a *attempt) publish(ctx context.Context, pairs map[KeyType]PairSum) (bool, error) {
+	cur, err := load[Current](ctx, a.m.Store, currentKey(a.name))
+	if err != nil {
+		return false, err
+	}
+	base := a.journals[0].r.v.Base
+	if cur.v.ID != a.id {
+		if cur.v.N != base {
+			return false, a.superseded(ctx)
+		}
+		next := Current{N: base + 1, Seq: cur.v.Top + 1, Top: cur.v.Top + 1, ID: a.id, At: a.m.now().UTC(), Pairs: maps.Clone(pairs)}
+		err := cur.save(ctx, a.m.Store, next)
+		if errors.Is(err, ErrConflict) {
+			if cur, err = load[Current](ctx, a.m.Store, currentKey(a.name)); err == nil && cur.v.ID != a.id {
+				return false, a.superseded(ctx)
+			}
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return true, a.announce(ctx, cur.v)
+}
+
+// superseded: somebody else published meanwhile. What we got is a spare that
+// stays where it is.
+func (a *attempt) superseded(ctx context.Context) error {
+	return writeEvent(ctx, a.m.Store, Event{ID: a.id + "-" + string(EventSuperseded), At: a.journals[0].r.v.Created, Kind: EventSuperseded,
+		Name: a.name, Message: "another version was published first; this one is kept as a spare"})
+}
+
+// announce is row 13: the event and the hints from names to the certificate.
+func (a *attempt) announce(ctx context.Context, cur Current) error {
+	v, err := LoadVersion(ctx, a.m.Store, a.name, cur)
+	if err != nil {
+		return damagedHint(err)
+	}
+	err = writeEvent(ctx, a.m.Store, Event{ID: a.id, At: cur.At, Kind: EventIssued, Name: a.name, N: cur.N,
+		Message: fmt.Sprintf("%s, valid until %s", joinIdentifiers(v.Identifiers, 5), stamp(v.Pairs[0].Leaf.NotAfter))})
+	if err != nil {
+		return err
+	}
+	had, err := a.previousIdentifiers(ctx, cur)
+	if err != nil {
+		return err
+	}
+	return a.m.hints(ctx, a.name, had, v.Identifiers)
+}
+
+// previousIdentifiers are those of the version before cur. After a crash the
+// version in force is our own, so the one before it is looked up.
+func (a *attempt) previousIdentifiers(ctx context.Context, cur Current) ([]Identifier, error) {
+	if a.o.Version != nil && a.o.Version.N != cur.N {
+		return a.o.Version.Identifiers, nil
+	}
+	if !a.resumed {
+		return nil, nil
+	}
+	var had []Identifier
+	for key, err := range a.m.Store.List(ctx, "v/"+a.name+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("listing the versions of %s: %w", a.name, err)
+		}
+		if key >= versionPrefix(a.name, cur.Seq, "") {
+			break
+		}
+		if cv, err := load[certValue](ctx, a.m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
+			had = append(had, cv.v.Identifiers...)
+		}
+	}
+	return had, nil
+}
+
+// hints puts the hints of the names that are new and removes those of names
+// that are gone.
+func (m *Manager) hints(ctx context.Context, name string, had, have []Identifier) error {
+	errs := make([]error, len(have))
+	m.each(len(have), func(i int) {
+		if !slices.Contains(had, have[i]) {
+			errs[i] = keep(ctx, m.Store, hintKey(have[i], name), name, "hint")
+		}
+	})
+	for _, id := range had {
+		if !slices.Contains(have, id) {
+			errs = append(errs, m.Store.Delete(ctx, hintKey(id, name)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func joinIdentifiers(ids []Identifier, most int) string {
+	words := ""
+	for i, id := range ids {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", words, len(ids)-most)
+		}
+		if i > 0 {
+			words += " "
+		}
+		words += id.Value
+	}
+	return words
+}

@@ -1,0 +1,266 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// wantDeployments puts an entry into this host's due index when the request
+// names a target here, so that a kill before the deployment is noticed.
+func (m *Manager) wantDeployments(ctx context.Context, o *Observed) error {
+	if m.Host == nil || !slices.ContainsFunc(o.Targets, func(t ObservedTarget) bool { return t.Here }) {
+		return nil
+	}
+	return putDue(ctx, m.Host, dueKey(hostQueue, m.now(), o.Name))
+}
+
+// deployment is one version on its way to one target: row 15.
+type deployment struct {
+	name, target string
+	rec          record[Deployed]
+	options      string
+	receipt      Receipt
+	version      *Version
+	entries      []string // due entries to delete at the end
+}
+
+// deploy carries out the deploy steps in order; the first failure stops the
+// later ones. It returns the targets that accepted.
+func (m *Manager) deploy(ctx context.Context, c *CertificatePlan, o *Observed, steps []Step, opt PlanOptions, acts *activations) (done []string, err error) {
+	steps = slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Action != ActionDeploy })
+	entries, err := m.hostEntries(ctx, c, o.Name)
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range steps {
+		d := &deployment{name: o.Name, target: s.Target, version: o.Version, entries: entries}
+		last := i == len(steps)-1
+		if !last {
+			d.entries = nil
+		}
+		waits, err := m.deployOne(ctx, o, d, last, acts)
+		if err != nil {
+			return done, err
+		}
+		if !waits {
+			done = append(done, s.Target)
+		}
+	}
+	return done, nil
+}
+
+// hostEntries returns the due entries of the certificate on this host and
+// makes sure that there is one.
+func (m *Manager) hostEntries(ctx context.Context, c *CertificatePlan, name string) ([]string, error) {
+	entries := slices.Clone(c.metHost)
+	due, err := dueUntil(ctx, m.Host, hostQueue, m.now())
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range due {
+		if e.name == name && !slices.Contains(entries, e.key) {
+			entries = append(entries, e.key)
+		}
+	}
+	if len(entries) == 0 {
+		key := dueKey(hostQueue, m.now().Add(safetyMargin), name)
+		if err := putDue(ctx, m.Host, key); err != nil {
+			return nil, err
+		}
+		entries = append(entries, key)
+	}
+	return entries, nil
+}
+
+// deployOne brings the version to one target. waits reports that the target
+// took it but waits for the activation that ends the run.
+func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, last bool, acts *activations) (waits bool, err error) {
+	t, err := m.target(ctx, d.target)
+	if err != nil {
+		return false, Errorf(KindOf(err), fmt.Sprintf("certificate %s at target %s", d.name, d.target), "%w", err)
+	}
+	d.options = t.Options
+	if d.rec, err = load[Deployed](ctx, m.Host, deployedKey(d.target, d.name)); err != nil {
+		return false, damagedHint(err)
+	}
+	before := d.rec.v
+	if l := before.Lease; l != nil && m.holderOf(d.rec.key, l) == leaseHeld {
+		return false, errBusy
+	}
+	now := m.now()
+	next := before
+	if next.Want != o.Current.N || next.Options != d.options {
+		next.Attempts, next.LastError = 0, nil
+	}
+	next.Want, next.Status = o.Current.N, DeployPending
+	next.Attempts++
+	next.Next = now.Add(safetyMargin)
+	next.Lease = &Lease{Owner: m.Owner, Token: newID(), Counter: 1}
+	if err := d.rec.save(ctx, m.Host, next); err != nil {
+		if errors.Is(err, ErrConflict) {
+			return false, errBusy
+		}
+		return false, err
+	}
+	m.progress(d.name, "deploying to "+d.target)
+	d.receipt, err = t.Deployer.Deploy(ctx, Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,
+		Receipt: before.Receipt, Earlier: m.earlier(ctx, o, d.target), Attempt: next.Attempts})
+	if err == nil && len(d.receipt) > MaxUndo {
+		err = Errorf(Bug, "the receipt of target "+d.target, "it has %d bytes; at most %d are allowed", len(d.receipt), MaxUndo)
+	}
+	act, _ := t.Deployer.(Activator)
+	if err == nil && act != nil && act.ActivationKey() != "" {
+		if last {
+			acts.add(act, d)
+			return true, nil
+		}
+		err = act.Activate(ctx)
+	}
+	return false, m.settle(ctx, d, err)
+}
+
+// previous loads the version that the target accepted last; nil if there is
+// none or it is gone.
+func (m *Manager) previous(ctx context.Context, o *Observed, d Deployed) *Version {
+	if d.Accepted == 0 || d.Version == "" {
+		return nil
+	}
+	if o.Version != nil && o.Version.Dir() == d.Version {
+		return o.Version
+	}
+	v, err := LoadVersionAt(ctx, m.Store, o.Name, d.Version, d.Accepted)
+	if err != nil {
+		return nil
+	}
+	return v
+}
+
+// earlier collects the receipts of the targets that come before this one.
+func (m *Manager) earlier(ctx context.Context, o *Observed, target string) []TargetReceipt {
+	var rs []TargetReceipt
+	for _, t := range o.Targets {
+		if t.Name == target {
+			break
+		}
+		if d, err := load[Deployed](ctx, m.Host, deployedKey(t.Name, o.Name)); err == nil && d.v.Receipt != nil {
+			rs = append(rs, TargetReceipt{Target: t.Name, Receipt: d.v.Receipt})
+		}
+	}
+	return rs
+}
+
+// settle records how a deployment ended. Recording must not be lost to a
+// cancellation.
+func (m *Manager) settle(ctx context.Context, d *deployment, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	now := m.now()
+	next := d.rec.v
+	next.Lease, next.At = nil, now
+	e := Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.version.ID, d.target, next.Want, next.Attempts), At: now, Name: d.name, N: next.Want, Target: d.target}
+	if cause == nil {
+		next.Status, next.Accepted, next.Version = DeployAccepted, next.Want, d.version.Dir()
+		next.Receipt, next.Options, next.Attempts = d.receipt, d.options, 0
+		next.Next, next.LastError = time.Time{}, nil
+		e.Kind = EventDeployed
+	} else {
+		next.Status, next.LastError = DeployFailed, lastError(cause, now)
+		next.Next = deployRetry(cause, next.Attempts, now)
+		e.Kind, e.Message, e.NextTry = EventDeployFailed, next.LastError.Message, next.Next
+		e.Hint = Printable(joinLines(next.LastError.Hints), 1024)
+		key := dueKey(hostQueue, next.Next, d.name)
+		if err := putDue(ctx, m.Host, key); err != nil {
+			return errors.Join(cause, err)
+		}
+	}
+	if err := d.rec.save(ctx, m.Host, next); err != nil {
+		return errors.Join(cause, err)
+	}
+	errs := []error{cause, writeEvent(ctx, m.Store, e)}
+	for _, k := range d.entries {
+		errs = append(errs, m.Host.Delete(ctx, k))
+	}
+	if err := errors.Join(errs[1:]...); err != nil {
+		return errors.Join(errs...)
+	}
+	return cause
+}
+
+// deployRetry is never "not until somebody changes something": a target may
+// come back by itself.
+func deployRetry(cause error, attempts int, now time.Time) time.Time {
+	return NextTry(&Error{Kind: Temporary, Err: cause, RetryAfter: RetryAfterOf(cause)}, attempts, now)
+}
+
+// tidyHostDue deletes the host entries that led here when nothing is left to
+// deploy before them, and keeps one in place for what waits.
+func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observed) error {
+	if len(c.metHost) == 0 {
+		return nil
+	}
+	now := m.now()
+	var next time.Time
+	for _, t := range o.Targets {
+		if t.Here && t.Deployed.Status == DeployFailed && (next.IsZero() || t.Deployed.Next.Before(next)) {
+			next = t.Deployed.Next
+		}
+	}
+	if next.After(now) {
+		if err := putDue(ctx, m.Host, dueKey(hostQueue, next, o.Name)); err != nil {
+			return err
+		}
+	}
+	for _, k := range c.metHost {
+		if err := m.Host.Delete(ctx, k); err != nil {
+			return fmt.Errorf("deleting %s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+// activations gathers the deployments of a run that share one activation: one
+// reload for a hundred certificates.
+type activations struct {
+	mu    sync.Mutex
+	byKey map[string]*activation
+}
+
+type activation struct {
+	act  Activator
+	deps []*deployment
+}
+
+func newActivations() *activations { return &activations{byKey: map[string]*activation{}} }
+
+func (a *activations) add(act Activator, d *deployment) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := act.ActivationKey()
+	if a.byKey[key] == nil {
+		a.byKey[key] = &activation{act: act}
+	}
+	a.byKey[key].deps = append(a.byKey[key].deps, d)
+}
+
+// finish activates once for each key and records the outcome for every
+// deployment that waited for it.
+func (a *activations) finish(ctx context.Context, m *Manager, r *Report) {
+	for _, key := range slices.Sorted(maps.Keys(a.byKey)) {
+		group := a.byKey[key]
+		cause := group.act.Activate(ctx)
+		for _, d := range group.deps {
+			err := m.settle(ctx, d, cause)
+			i := slices.IndexFunc(r.Results, func(res Result) bool { return res.Name == d.name })
+			if err != nil {
+				r.Results[i].Err = errors.Join(r.Results[i].Err, err)
+			} else {
+				r.Results[i].Deployed = append(r.Results[i].Deployed, d.target)
+			}
+		}
+	}
+}

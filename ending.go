@@ -1,0 +1,235 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// finish does rows 14 and 16 after a publication, or after one that came too
+// late. The entry for the deployments is put before the journals go, so that a
+// killed run is found again by one or the other.
+func (a *attempt) finish(ctx context.Context, published bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if published {
+		if err := a.m.wantDeployments(ctx, a.o); err != nil {
+			return err
+		}
+	}
+	a.cleanUpAll(ctx) // row 14
+	now := a.m.now()
+	after, err := a.m.observe(ctx, a.name)
+	if err != nil {
+		return err
+	}
+	// Row 16.
+	next := a.settled(a.state.v, after, published, now)
+	at := *after
+	at.State = next
+	due := a.m.nextDue(&at, now)
+	if due.IsZero() {
+		due = now.Add(24 * time.Hour)
+	}
+	return a.end(ctx, due, func(st *State) { *st = a.settled(*st, after, published, now) })
+}
+
+// settled is the state after a success.
+func (a *attempt) settled(st State, after *Observed, published bool, now time.Time) State {
+	st.Attempts, st.LastError, st.NotBefore, st.Running, st.Lease = 0, nil, time.Time{}, "", nil
+	if st.ARI.N != after.Current.N {
+		st.ARI = ARIState{N: after.Current.N, Look: firstLook(after)}
+	}
+	st.Revoked = slices.DeleteFunc(slices.Clone(st.Revoked), func(f string) bool {
+		return after.Version == nil || !slices.ContainsFunc(after.Version.Pairs, func(p Pair) bool { return p.Fingerprint().String() == f })
+	})
+	if len(st.Revoked) == 0 {
+		st.Revoked = nil
+	}
+	if published && a.renewal {
+		st.Renewals = append(slices.DeleteFunc(slices.Clone(st.Renewals), func(t time.Time) bool { return now.Sub(t) > 7*24*time.Hour }), now.UTC())
+	}
+	return st
+}
+
+// end puts the next due entry, frees the lease and deletes the entries that
+// this run knew.
+func (a *attempt) end(ctx context.Context, due time.Time, change func(*State)) error {
+	key := dueKey(certQueue, due, a.name)
+	if err := putDue(ctx, a.m.Store, key); err != nil {
+		return err
+	}
+	err := a.casState(ctx, func(st *State) {
+		change(st)
+		st.Due, st.Lease = key, nil
+	})
+	if err != nil {
+		return errors.Join(err, a.m.Store.Delete(ctx, key)) // nobody else knows it
+	}
+	inForce := a.state.v.Due
+	for _, k := range append(append(slices.Clone(a.known), a.ourDue...), key) {
+		if k == inForce {
+			continue
+		}
+		if err := a.m.Store.Delete(ctx, k); err != nil {
+			return fmt.Errorf("deleting %s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+// failed is rows F1 and F2: it records what happened and when the next try
+// comes, and returns the error with that.
+func (a *attempt) failed(ctx context.Context, cause error) error {
+	if errors.Is(cause, errBusy) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	now := a.m.now()
+	kind := KindOf(cause)
+	ordered := slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.OrderURL != "" })
+	expired := errors.Is(cause, ErrOrderDead) && a.resumed && slices.ContainsFunc(a.journals, func(j *journal) bool {
+		return !j.r.v.Expires.IsZero() && j.r.v.Expires.Before(now)
+	})
+	if expired {
+		// It ran out while nobody worked on it: a new order, at once.
+		return a.close(ctx, nil, now)
+	}
+	attempts := a.state.v.Attempts
+	if kind != Pending {
+		attempts++
+	}
+	retry := NextTry(cause, attempts, now)
+	var err error
+	if errors.Is(cause, ErrOrderDead) || kind == Rejected || kind == Bug || !ordered {
+		err = a.close(ctx, cause, retry) // F2
+	} else {
+		err = a.end(ctx, retry, func(st *State) { failure(st, cause, attempts, retry, now) }) // F1
+	}
+	if kind != Pending {
+		err = errors.Join(err, writeEvent(ctx, a.m.Store, Event{ID: fmt.Sprintf("%s-%d", a.id, attempts), At: now, Kind: EventFailed, Name: a.name,
+			Message: Printable(cause.Error(), 2048), Hint: Printable(joinLines(HintsOf(cause)), 1024), NextTry: retry}))
+	}
+	if err != nil {
+		return errors.Join(cause, fmt.Errorf("recording the failure: %w", err))
+	}
+	return cause
+}
+
+func joinLines(lines []string) string {
+	all := ""
+	for i, l := range lines {
+		if i > 0 {
+			all += "; "
+		}
+		all += l
+	}
+	return all
+}
+
+func failure(st *State, cause error, attempts int, retry, now time.Time) {
+	st.Attempts, st.LastError = attempts, lastError(cause, now)
+	st.NotBefore = time.Time{}
+	if errors.Is(cause, RateLimited) || !RetryAfterOf(cause).IsZero() {
+		st.NotBefore = retry
+	}
+	if KindOf(cause) == Pending {
+		st.LastError = nil
+	}
+}
+
+// close is row F2: the order ends here. Without a cause it counts as no
+// failure and a new order is planned at once.
+func (a *attempt) close(ctx context.Context, cause error, retry time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	var clean []*journal // the others keep their journal and are tried again
+	for _, j := range a.journals {
+		if err := a.m.removeProofs(ctx, j); err != nil {
+			a.m.log().Warn("a challenge could not be removed; it is tried again", logName(a.name), logError(err))
+			continue
+		}
+		clean = append(clean, j)
+	}
+	now := a.m.now()
+	err := a.end(ctx, retry, func(st *State) {
+		st.Running = ""
+		if cause != nil {
+			attempts := st.Attempts
+			if KindOf(cause) != Pending {
+				attempts++
+			}
+			failure(st, cause, attempts, retry, now)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, j := range clean {
+		if err := a.m.Store.Delete(ctx, j.r.key); err != nil {
+			return fmt.Errorf("deleting %s: %w", j.r.key, err)
+		}
+	}
+	return nil
+}
+
+// cleanUpAll removes the proofs and then the journals. What cannot be removed
+// keeps its journal and is tried again later.
+func (a *attempt) cleanUpAll(ctx context.Context) {
+	for _, j := range a.journals {
+		if err := a.m.cleanUp(ctx, j); err != nil {
+			a.m.log().Warn("a challenge could not be removed; it is tried again", logName(a.name), logError(err))
+		}
+	}
+}
+
+// cleanUp removes what an order showed, then its journal.
+func (m *Manager) cleanUp(ctx context.Context, j *journal) error {
+	if err := m.removeProofs(ctx, j); err != nil {
+		return err
+	}
+	return m.Store.Delete(ctx, j.r.key)
+}
+
+func (m *Manager) removeProofs(ctx context.Context, j *journal) error {
+	rec, err := j.Load(ctx)
+	if err != nil {
+		return err
+	}
+	bySolver := map[string][]Challenge{}
+	for _, c := range rec.Challenges {
+		bySolver[c.Solver] = append(bySolver[c.Solver], c)
+	}
+	var errs []error
+	for name, cs := range bySolver {
+		s, err := m.solver(ctx, name)
+		if err == nil {
+			err = s.CleanUp(ctx, cs)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// tidy cleans up after orders that state does not name.
+func (m *Manager) tidy(ctx context.Context, o *Observed) error {
+	for _, j := range o.journals {
+		if j.r.v.Attempt == o.State.Running && o.State.Running != "" {
+			continue
+		}
+		// Touch state first: whoever is about to name this journal loses.
+		if err := o.state.save(ctx, m.Store, o.state.v); err != nil {
+			if errors.Is(err, ErrConflict) {
+				return errBusy
+			}
+			return err
+		}
+		if err := m.cleanUp(ctx, j); err != nil {
+			return Errorf(Temporary, "cleaning up after an order of "+o.Name, "%w", err)
+		}
+	}
+	return nil
+}

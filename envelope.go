@@ -1,0 +1,193 @@
+package inkan
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+)
+
+// envelopeFormat is the number of the only format so far. Every format that
+// was ever written is read for ever.
+const envelopeFormat = 1
+
+// envelope is how the core wraps every value it keeps in a Store (the raw
+// answers of http-01 excepted): alike on every Store, so that a damaged value
+// is found whatever carried it.
+type envelope struct {
+	Format  int             `json:"inkan"`
+	Counter uint64          `json:"counter"` // grows with every write of the key
+	Write   string          `json:"write"`   // random; recognises the own write after a lost reply
+	Sum     string          `json:"sum"`     // hex SHA-256 of body
+	Body    json.RawMessage `json:"body"`
+}
+
+// DamagedError reports a stored value that is not what was written.
+type DamagedError struct {
+	Key    string
+	Reason string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the stored value %s is damaged: %s", e.Key, e.Reason)
+}
+
+func seal(v any, counter uint64, write string) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, Errorf(Bug, "encoding a record", "%w", err)
+	}
+	data, err := json.Marshal(envelope{envelopeFormat, counter, write, sumOf(body), body})
+	if err != nil {
+		return nil, Errorf(Bug, "encoding a record", "%w", err)
+	}
+	return data, nil
+}
+
+func open(key string, data []byte, v any) (envelope, error) {
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, &DamagedError{key, "it is not a record"}
+	}
+	switch {
+	case e.Format > envelopeFormat:
+		return e, Errorf(Operator, "reading "+key, "it is in format %d; this program reads up to %d", e.Format, envelopeFormat).
+			WithHint("a newer inkan wrote it; update this one")
+	case e.Format < 1:
+		return e, &DamagedError{key, "it has no format number"}
+	case sumOf(e.Body) != e.Sum:
+		return e, &DamagedError{key, "its checksum does not fit"}
+	}
+	if err := json.Unmarshal(e.Body, v); err != nil {
+		return e, &DamagedError{key, "its content does not fit its place"}
+	}
+	return e, nil
+}
+
+func sumOf(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// newID returns 16 random hexadecimal characters.
+func newID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+// record is a mutable value of a Store as it was read. The zero value with a
+// key is one that does not exist yet.
+type record[T any] struct {
+	key     string
+	v       T
+	counter uint64
+	rev     Rev // "" while absent
+}
+
+func (r *record[T]) exists() bool { return r.rev != "" }
+
+// load reads the record at key. An absent one is no error.
+func load[T any](ctx context.Context, s Store, key string) (record[T], error) {
+	r := record[T]{key: key}
+	data, rev, err := s.Get(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading %s: %w", key, err)
+	}
+	e, err := open(key, data, &r.v)
+	if err != nil {
+		return r, err
+	}
+	r.counter, r.rev = e.Counter, rev
+	return r, nil
+}
+
+// save writes v over the record as it was read, or creates it. ErrConflict
+// means that somebody else wrote first. Any doubtful answer is settled by
+// reading once and looking for our own write id.
+func (r *record[T]) save(ctx context.Context, s Store, v T) error {
+	write := newID()
+	data, err := seal(v, r.counter+1, write)
+	if err != nil {
+		return err
+	}
+	rev, err := s.Put(ctx, r.key, data, r.rev)
+	if err != nil {
+		rev, err = recognise(ctx, s, r.key, write, err)
+	}
+	if err != nil {
+		return err
+	}
+	r.v, r.counter, r.rev = v, r.counter+1, rev
+	return nil
+}
+
+func recognise(ctx context.Context, s Store, key, write string, putErr error) (Rev, error) {
+	data, rev, err := s.Get(context.WithoutCancel(ctx), key)
+	if err == nil {
+		var e envelope
+		if json.Unmarshal(data, &e) == nil && e.Write == write {
+			return rev, nil
+		}
+	}
+	if errors.Is(putErr, ErrConflict) {
+		return "", ErrConflict
+	}
+	return "", fmt.Errorf("writing %s: %w", key, putErr)
+}
+
+// update edits the record at key by compare-and-swap until it wins. change may
+// be called more than once; returning errUnchanged leaves the record as it is.
+func update[T any](ctx context.Context, s Store, key string, change func(v *T, exists bool) error) (record[T], error) {
+	for {
+		r, err := load[T](ctx, s, key)
+		if err != nil {
+			return r, err
+		}
+		v := r.v
+		if err := change(&v, r.exists()); err != nil {
+			if err == errUnchanged {
+				err = nil
+			}
+			return r, err
+		}
+		if err := r.save(ctx, s, v); !errors.Is(err, ErrConflict) {
+			return r, err
+		}
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+	}
+}
+
+var errUnchanged = errors.New("unchanged")
+
+// keep writes a value that is created once and never changes. The write id is
+// given, so that the same fact gives the same bytes: a value that is there
+// already must be equal.
+func keep(ctx context.Context, s Store, key string, v any, write string) error {
+	data, err := seal(v, 1, write)
+	if err != nil {
+		return err
+	}
+	_, putErr := s.Put(ctx, key, data, "")
+	if putErr == nil {
+		return nil
+	}
+	there, _, err := s.Get(context.WithoutCancel(ctx), key)
+	switch {
+	case err == nil && bytes.Equal(there, data):
+		return nil
+	case errors.Is(putErr, ErrConflict) && err == nil:
+		return Errorf(Bug, "writing "+key, "another value is there already")
+	}
+	return fmt.Errorf("writing %s: %w", key, putErr)
+}

@@ -1,0 +1,72 @@
+package inkan
+
+import (
+	"time"
+)
+
+const (
+	leaseTTL       = 60 * time.Second // a counter that stood still this long is abandoned
+	leaseHeartbeat = 15 * time.Second
+)
+
+// Owner tells which process holds a lease. Main fills it in; the zero value is
+// an owner whose life nobody can check.
+type Owner struct {
+	Host  string `json:"host,omitempty"`
+	Boot  string `json:"boot,omitempty"`  // the boot id of the machine
+	PIDNS string `json:"pidns,omitempty"` // the process id namespace
+	PID   int    `json:"pid,omitempty"`
+	Start string `json:"start,omitempty"` // tells one process from a later one with the same id
+}
+
+// Lease says who works on a certificate. It saves work and decides nothing:
+// what may be published is decided by the base of the journal. No expiry
+// instant is stored; a lease is dead when its owner is known to be gone, or
+// when its counter stood still for 60 s on the reader's own monotonic clock.
+type Lease struct {
+	Owner   Owner  `json:"owner"`
+	Token   string `json:"token"` // one hold of one lease
+	Counter uint64 `json:"counter"`
+}
+
+type holder int
+
+const (
+	leaseFree holder = iota
+	leaseDead
+	leaseHeld // perhaps: time will tell
+)
+
+// watchedLease is the last movement of a lease that this process saw.
+type watchedLease struct {
+	token   string
+	counter uint64
+	since   time.Time // keeps its monotonic reading
+}
+
+// holderOf judges a lease. It remembers what it saw, so that a counter that
+// stands still is noticed at a later call.
+func (m *Manager) holderOf(name string, l *Lease) holder {
+	if l == nil {
+		return leaseFree
+	}
+	me := m.Owner
+	if l.Owner.Boot != "" && l.Owner.Boot == me.Boot && l.Owner.PIDNS == me.PIDNS && m.Alive != nil && !m.Alive(l.Owner) {
+		return leaseDead
+	}
+	m.leaseMu.Lock()
+	defer m.leaseMu.Unlock()
+	now := time.Now() // the monotonic clock, never m.Now
+	w, ok := m.leases[name]
+	if !ok || w.token != l.Token || w.counter != l.Counter {
+		if m.leases == nil {
+			m.leases = map[string]watchedLease{}
+		}
+		m.leases[name] = watchedLease{l.Token, l.Counter, now}
+		return leaseHeld
+	}
+	if now.Sub(w.since) >= leaseTTL {
+		return leaseDead
+	}
+	return leaseHeld
+}

@@ -1,0 +1,218 @@
+package inkan
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"math"
+	"sync"
+	"time"
+)
+
+// LimitKey builds the key of a Bucket: "limits/<ca>/<path...>" where each part
+// that is not a checked name goes through [LimitHash] first.
+func LimitKey(ca string, parts ...string) string {
+	key := "limits/" + ca
+	for _, p := range parts {
+		key += "/" + p
+	}
+	return key
+}
+
+// LimitHash turns any text into a part of a limit key.
+func LimitHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}
+
+// bucketState is what stands under limits/: never deleted, absent means full.
+type bucketState struct {
+	Tokens float64              `json:"tokens"`
+	At     time.Time            `json:"at"`              // when Tokens was right
+	Until  time.Time            `json:"until,omitzero"`  // what a 429 said
+	Taken  map[string]time.Time `json:"taken,omitempty"` // ids that hold a token, while their token has not come back
+}
+
+// fill brings b to the present.
+func (b *bucketState) fill(k Bucket, now time.Time, exists bool) {
+	capacity := float64(k.Capacity)
+	switch {
+	case !exists:
+		b.Tokens = capacity
+	case now.After(b.At) && k.Refill > 0:
+		b.Tokens = math.Min(capacity, b.Tokens+float64(now.Sub(b.At))/float64(k.Refill))
+	case now.Before(b.At):
+		now = b.At // a clock that went back gives nothing away
+	}
+	b.At = now
+	for id, at := range b.Taken {
+		if now.Sub(at) > time.Duration(k.Capacity)*k.Refill {
+			delete(b.Taken, id)
+		}
+	}
+}
+
+// storeLimiter is the Limiter over a Store. Takers of one bucket in one process
+// are served together by one write, at most 20 at once.
+type storeLimiter struct {
+	s   Store
+	now func() time.Time
+
+	mu     sync.Mutex
+	queues map[string]*takeQueue
+}
+
+type takeQueue struct {
+	busy    bool
+	waiting []*taker
+}
+
+type taker struct {
+	id   string
+	done chan error
+}
+
+const maxTogether = 20
+
+func newLimiter(s Store, now func() time.Time) *storeLimiter {
+	return &storeLimiter{s: s, now: now, queues: map[string]*takeQueue{}}
+}
+
+func (l *storeLimiter) Take(ctx context.Context, id string, buckets []Bucket) error {
+	for i, b := range buckets {
+		var err error
+		if b.Capacity == 0 {
+			err = l.blocked(ctx, b)
+		} else {
+			err = l.takeOne(ctx, id, b)
+		}
+		if err != nil {
+			if i > 0 {
+				err = errors.Join(err, l.Back(context.WithoutCancel(ctx), id, buckets[:i]))
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// blocked only reads: a bucket without a known limit costs no write.
+func (l *storeLimiter) blocked(ctx context.Context, b Bucket) error {
+	r, err := load[bucketState](ctx, l.s, b.Key)
+	if err != nil {
+		return err
+	}
+	if l.now().Before(r.v.Until) {
+		return limited(b, r.v.Until, "the CA asked to wait")
+	}
+	return nil
+}
+
+func limited(b Bucket, until time.Time, why string) error {
+	return Errorf(RateLimited, "limit on "+b.What, "%s until %s", why, stamp(until)).After(until)
+}
+
+// takeOne joins the takers that wait for the bucket; the first of them serves
+// all that have come until it writes.
+func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) error {
+	me := &taker{id, make(chan error, 1)}
+	l.mu.Lock()
+	q := l.queues[b.Key]
+	if q == nil {
+		q = &takeQueue{}
+		l.queues[b.Key] = q
+	}
+	q.waiting = append(q.waiting, me)
+	if q.busy {
+		l.mu.Unlock()
+		return <-me.done
+	}
+	q.busy = true
+	for len(q.waiting) > 0 {
+		n := min(len(q.waiting), maxTogether)
+		batch := q.waiting[:n:n]
+		q.waiting = q.waiting[n:]
+		l.mu.Unlock()
+		l.serve(ctx, b, batch)
+		l.mu.Lock()
+	}
+	q.busy = false
+	delete(l.queues, b.Key)
+	l.mu.Unlock()
+	return <-me.done
+}
+
+// serve takes a token for each of batch in one write. The write must not be
+// cancelled by one of the takers.
+func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
+	errs := make([]error, len(batch))
+	_, err := update(context.WithoutCancel(ctx), l.s, b.Key, func(v *bucketState, exists bool) error {
+		now := l.now()
+		v.fill(b, now, exists)
+		if v.Taken == nil {
+			v.Taken = map[string]time.Time{}
+		}
+		changed := false
+		for i, t := range batch {
+			_, holds := v.Taken[t.id]
+			switch {
+			case now.Before(v.Until):
+				errs[i] = limited(b, v.Until, "the CA asked to wait")
+			case holds:
+				errs[i] = nil
+			case v.Tokens < 1:
+				wait := time.Duration((1 - v.Tokens) * float64(b.Refill))
+				errs[i] = limited(b, now.Add(wait).Add(time.Second), "used up")
+			default:
+				v.Tokens--
+				v.Taken[t.id] = now
+				errs[i], changed = nil, true
+			}
+		}
+		if !changed {
+			return errUnchanged
+		}
+		return nil
+	})
+	for i, t := range batch {
+		if err != nil {
+			errs[i] = err
+		}
+		t.done <- errs[i]
+	}
+}
+
+func (l *storeLimiter) Back(ctx context.Context, id string, buckets []Bucket) error {
+	var errs []error
+	for _, b := range buckets {
+		if b.Capacity == 0 {
+			continue
+		}
+		_, err := update(ctx, l.s, b.Key, func(v *bucketState, exists bool) error {
+			if _, holds := v.Taken[id]; !holds {
+				return errUnchanged
+			}
+			v.fill(b, l.now(), exists)
+			delete(v.Taken, id)
+			v.Tokens = math.Min(float64(b.Capacity), v.Tokens+1)
+			return nil
+		})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (l *storeLimiter) Answer(ctx context.Context, b Bucket, until time.Time) error {
+	_, err := update(ctx, l.s, b.Key, func(v *bucketState, exists bool) error {
+		now := l.now()
+		until := clampTime(until, now.Add(time.Second), now.Add(maxRetryAfter))
+		if !until.After(v.Until) {
+			return errUnchanged
+		}
+		v.fill(b, now, exists)
+		v.Until = until
+		return nil
+	})
+	return err
+}

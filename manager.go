@@ -1,0 +1,102 @@
+package inkan
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// Manager carries plans out: it reads what the Store holds, decides with
+// [PlanCertificate] and does the work. Fill in the exported fields and do not
+// change them afterwards. All methods may be called at once.
+type Manager struct {
+	// Store is shared by everybody who works on the same certificates.
+	Store Store
+	// Host belongs to this machine: what is deployed here. Nil: nothing is.
+	Host Store
+
+	// Issuer returns the CA of that name with the account of that name. It is
+	// asked again for each piece of work and should answer from memory.
+	Issuer func(ctx context.Context, ca, account string) (Issuer, error)
+	// Solver returns the solver of that name.
+	Solver func(ctx context.Context, name string) (Solver, error)
+	// Target returns the target of that name. Nil, or fs.ErrNotExist, when this machine
+	// has no such target: then another machine deploys there.
+	Target func(ctx context.Context, name string) (*Target, error)
+
+	// SealKey turns a new key into the form in which it is stored. Nil stores
+	// it as it is (PlainKey).
+	SealKey func(ctx context.Context, k *PrivateKey) (*StoredKey, error)
+
+	// Owner identifies this process in leases; Alive reports whether the
+	// process of an owner with our boot id and pid namespace still runs. Both
+	// may be left out: then a dead owner's lease is noticed after 60 s.
+	Owner Owner
+	Alive func(Owner) bool
+
+	// Workers bounds the certificates worked on at once; 0 means 16.
+	Workers int
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+	// Log receives decisions with their reasons; nil discards.
+	Log *slog.Logger
+	// Progress, if not nil, is told every step of every certificate. It may be
+	// called at once from several goroutines and must return at once.
+	Progress func(Progress)
+
+	once    sync.Once
+	limiter *storeLimiter
+
+	leaseMu sync.Mutex
+	leases  map[string]watchedLease
+
+	tls tlsCache
+}
+
+// Target is a Deployer of this machine together with a digest of its options:
+// when they change, the version in force is deployed again.
+type Target struct {
+	Deployer Deployer
+	Options  string
+}
+
+// Progress is one step of one certificate.
+type Progress struct {
+	Name string
+	Step string // "ordering", "validating www.example.com" ...
+	Done bool   // the last one of this certificate
+	Err  error  // only with Done
+}
+
+func (m *Manager) now() time.Time {
+	if m.Now != nil {
+		return m.Now()
+	}
+	return time.Now()
+}
+
+func (m *Manager) log() *slog.Logger {
+	if m.Log != nil {
+		return m.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func (m *Manager) progress(name, format string) {
+	if m.Progress != nil {
+		m.Progress(Progress{Name: name, Step: format})
+	}
+}
+
+func (m *Manager) limits() Limiter {
+	m.once.Do(func() { m.limiter = newLimiter(m.Store, m.now) })
+	return m.limiter
+}
+
+func (m *Manager) workers() int {
+	if m.Workers > 0 {
+		return m.Workers
+	}
+	return 16
+}

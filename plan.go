@@ -1,0 +1,385 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Action is what a step does.
+type Action string
+
+// The actions.
+const (
+	ActionIssue  Action = "issue"  // the first certificate, or one that was asked differently
+	ActionRenew  Action = "renew"  // the same again
+	ActionResume Action = "resume" // go on with an order
+	ActionLook   Action = "look"   // ask the CA for its advice (ARI)
+	ActionDeploy Action = "deploy" // bring the version in force to a target
+	ActionTidy   Action = "tidy"   // clean up what an order left
+	ActionDelete Action = "delete" // finish a deletion
+	ActionWait   Action = "wait"   // nothing now
+)
+
+// Step is one decision about one certificate, with its reason.
+type Step struct {
+	Name   string    `json:"name"`
+	Action Action    `json:"action"`
+	Target string    `json:"target,omitempty"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at,omitzero"` // of a wait: until when
+	busy   bool      // a wait for another process
+}
+
+// PlanOptions says what somebody wants now.
+type PlanOptions struct {
+	// Names limits the plan to these certificates; nil plans what is due and
+	// what was left unfinished.
+	Names []string
+	// All plans every recorded certificate.
+	All bool
+	// Asked: a person asks now, so a failed attempt is tried again without
+	// waiting for its time, and the CA's advice is looked at again. What a CA
+	// asked to wait for is waited for all the same.
+	Asked bool
+	// Force renews although nothing is due.
+	Force bool
+	// Redeploy deploys again what is in place, failed or held.
+	Redeploy bool
+	// DeployOnly leaves the CA alone.
+	DeployOnly bool
+}
+
+// PlanCertificate decides what to do about one certificate. It is a pure
+// function: it reads no clock and no Store.
+func PlanCertificate(o *Observed, opt PlanOptions, now time.Time) []Step {
+	step := func(a Action, format string, args ...any) Step {
+		return Step{Name: o.Name, Action: a, Reason: fmt.Sprintf(format, args...)}
+	}
+	if o.HeldBy != nil {
+		s := step(ActionWait, "another process works on it%s", ownerWords(*o.HeldBy))
+		s.busy = true
+		return []Step{s}
+	}
+	if o.Request == nil {
+		if len(o.Orders) > 0 {
+			return []Step{step(ActionTidy, "an order was left without a request")}
+		}
+		return []Step{step(ActionWait, "nobody asked for this certificate")}
+	}
+	if o.Request.Deleted {
+		if len(o.Current.Pairs) > 0 || len(o.Orders) > 0 || o.State.Due != "" {
+			return []Step{step(ActionDelete, "its deletion was not finished")}
+		}
+		return []Step{step(ActionWait, "deleted")}
+	}
+	var steps []Step
+	if !opt.DeployOnly {
+		if s := planIssue(o, opt, now, step); s.Action != ActionWait {
+			// What is issued is deployed afterwards, planned again.
+			return []Step{s}
+		} else {
+			steps = append(steps, s)
+		}
+	}
+	return append(planDeploy(o, opt, now, step), steps...)
+}
+
+type stepper func(a Action, format string, args ...any) Step
+
+func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
+	st := o.State
+	due, _, dueErr := parseDue(st.Due, certQueue)
+	waiting := dueErr == nil && due.After(now) && !opt.Asked && !opt.Force
+	if st.NotBefore.After(now) {
+		s := step(ActionWait, "the CA asked to wait until %s", stamp(st.NotBefore))
+		s.At = st.NotBefore
+		return s
+	}
+	if st.Running != "" {
+		if o.Abandoned {
+			return step(ActionResume, "the process that worked on its order died")
+		}
+		if waiting {
+			s := step(ActionWait, "its order goes on then%s", lastErrorWords(st))
+			s.At = due
+			return s
+		}
+		return step(ActionResume, "its order is not finished")
+	}
+	if o.Request.Unmanaged {
+		return step(ActionWait, "it left the configuration file, so it is kept but not renewed")
+	}
+	action, reason, at := needIssue(o, opt, now)
+	if action == ActionWait {
+		s := step(ActionWait, "%s", reason)
+		s.At = at
+		if len(o.Orders) > 0 {
+			return step(ActionTidy, "a finished order left traces")
+		}
+		return s
+	}
+	if waiting && st.Attempts > 0 {
+		s := step(ActionWait, "%s; the next try is then%s", reason, lastErrorWords(st))
+		s.At = due
+		return s
+	}
+	return step(action, "%s", reason)
+}
+
+// needIssue tells whether a new certificate is wanted; if not, when.
+func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, time.Time) {
+	switch {
+	case len(o.Current.Pairs) == 0:
+		return ActionIssue, "there is no certificate yet", time.Time{}
+	case o.Version == nil:
+		return ActionIssue, fmt.Sprintf("the certificate in force cannot be read: %v", o.VersionErr), time.Time{}
+	}
+	req := o.Request.CertificateRequest
+	for _, kt := range req.KeyTypes {
+		i := slices.IndexFunc(o.Version.Pairs, func(p Pair) bool { return p.KeyType == kt })
+		if i < 0 {
+			return ActionIssue, fmt.Sprintf("a key of type %s is wanted", kt), time.Time{}
+		}
+		p := &o.Version.Pairs[i]
+		if !slices.ContainsFunc(req.CAs, func(ca string) bool { return p.Ask == req.Ask(ca, kt) }) {
+			return ActionIssue, whatChanged(o.Version, p, req), time.Time{}
+		}
+	}
+	if opt.Force {
+		return ActionRenew, "asked for by --force", time.Time{}
+	}
+	leaf := o.Version.Pairs[0].Leaf
+	for i := range o.Version.Pairs {
+		if slices.Contains(o.State.Revoked, o.Version.Pairs[i].Fingerprint().String()) {
+			return ActionWait, "it was revoked; issue it again with --force or delete it", time.Time{}
+		}
+		if o.Version.Pairs[i].Leaf.NotAfter.Before(leaf.NotAfter) {
+			leaf = o.Version.Pairs[i].Leaf
+		}
+	}
+	ari := o.State.ARI
+	if ari.N != o.Current.N {
+		ari = ARIState{N: o.Current.N, Look: firstLook(o)}
+	}
+	r := whenToRenew(o.Name, leaf, ari)
+	if r.byCA && !r.at.After(now) {
+		if at := afterRenewals(r.at, o.State.Renewals); at.After(now) {
+			r = renewal{earlier(at, whenToRenew(o.Name, leaf, ARIState{}).at), "the CA suggests it again, but once a day and twice a week is enough", false}
+		}
+	}
+	if !r.at.After(now) {
+		why := r.reason
+		if !r.byCA {
+			why = fmt.Sprintf("valid until %s, and %s", stamp(leaf.NotAfter), strings.TrimSuffix(r.reason, " then"))
+		}
+		return ActionRenew, why, time.Time{}
+	}
+	asked := opt.Asked && !ari.Looked.Add(ariLookMin).After(now)
+	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || asked) {
+		return ActionLook, "asking the CA when to renew", time.Time{}
+	}
+	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
+}
+
+// firstLook spreads the first look at the CA's advice over the hours after the
+// publication.
+func firstLook(o *Observed) time.Time {
+	return o.Current.At.Add(ariLook/2 + time.Duration(hashOf(o.Name)%1000)*ariLook/2000)
+}
+
+func whatChanged(v *Version, p *Pair, req CertificateRequest) string {
+	have, want := sortedIdentifiers(v.Identifiers), sortedIdentifiers(req.Identifiers)
+	var words []string
+	for _, n := range want {
+		if !slices.Contains(have, n) {
+			words = append(words, "+"+n[strings.IndexByte(n, ':')+1:])
+		}
+	}
+	for _, n := range have {
+		if !slices.Contains(want, n) {
+			words = append(words, "-"+n[strings.IndexByte(n, ':')+1:])
+		}
+	}
+	switch {
+	case len(words) > 6:
+		return fmt.Sprintf("other names are wanted (%s and %d more)", strings.Join(words[:6], " "), len(words)-6)
+	case len(words) > 0:
+		return fmt.Sprintf("other names are wanted (%s)", strings.Join(words, " "))
+	case !slices.Contains(req.CAs, p.CA):
+		return fmt.Sprintf("another CA is wanted (%s)", req.CAs[0])
+	case p.Account != req.Account:
+		return fmt.Sprintf("another account is wanted (%s)", req.Account)
+	}
+	return "its profile, lifetime, key policy or CSR was changed"
+}
+
+func planDeploy(o *Observed, opt PlanOptions, now time.Time, step stepper) []Step {
+	if o.Version == nil {
+		return nil
+	}
+	var steps []Step
+	for _, t := range o.Targets {
+		if !t.Here {
+			continue
+		}
+		d := t.Deployed
+		s := Step{}
+		switch {
+		case d.Want == o.Current.N && d.Status == DeployAccepted && d.Options == t.Options && !opt.Redeploy:
+			continue
+		case d.Want == o.Current.N && d.Status == DeployHeld && d.Options == t.Options && !opt.Redeploy:
+			s = step(ActionWait, "target %s broke with this version and holds the one before; inkan deploy --retry tries again", t.Name)
+		case d.Want == o.Current.N && d.Status == DeployFailed && d.Next.After(now) && !opt.Asked && !opt.Redeploy:
+			s = step(ActionWait, "target %s failed %s; the next try is then", t.Name, times(d.Attempts))
+			s.At = d.Next
+		case d.Accepted == 0:
+			s = step(ActionDeploy, "not at target %s yet", t.Name)
+		case d.Want != o.Current.N:
+			s = step(ActionDeploy, "target %s has an older version", t.Name)
+		case d.Options != t.Options:
+			s = step(ActionDeploy, "the options of target %s changed", t.Name)
+		case opt.Redeploy:
+			s = step(ActionDeploy, "asked for at target %s", t.Name)
+		case d.Status == DeployPending:
+			s = step(ActionDeploy, "the deployment to target %s was interrupted", t.Name)
+		default:
+			s = step(ActionDeploy, "target %s failed %s", t.Name, times(d.Attempts))
+		}
+		s.Target = t.Name
+		steps = append(steps, s)
+		if s.Action == ActionWait {
+			return steps // the first that fails stops the later ones
+		}
+	}
+	return steps
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
+func lastErrorWords(st State) string {
+	if st.LastError == nil {
+		return ""
+	}
+	return ": " + st.LastError.Message
+}
+
+func ownerWords(o Owner) string {
+	if o.PID == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (process %d on %s)", o.PID, Printable(o.Host, 60))
+}
+
+// Plan is what would be done, certificate by certificate.
+type Plan struct {
+	At           time.Time
+	Options      PlanOptions
+	Certificates []CertificatePlan
+}
+
+// CertificatePlan holds the steps of one certificate.
+type CertificatePlan struct {
+	Name  string
+	Steps []Step
+	Err   error // why it cannot be planned; the others can
+
+	met, metHost []string // due entries that led here
+}
+
+// Actions reports whether anything but waiting is to be done.
+func (c *CertificatePlan) Actions() bool {
+	return c.Err != nil || slices.ContainsFunc(c.Steps, func(s Step) bool { return s.Action != ActionWait })
+}
+
+// Plan reads the Store and decides. Without names it looks only at what is due
+// and at unfinished orders, so its cost does not grow with the number of
+// certificates.
+func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
+	p := &Plan{At: m.now(), Options: opt}
+	index := map[string]int{}
+	add := func(name string) *CertificatePlan {
+		i, ok := index[name]
+		if !ok {
+			i = len(p.Certificates)
+			index[name] = i
+			p.Certificates = append(p.Certificates, CertificatePlan{Name: name})
+		}
+		return &p.Certificates[i]
+	}
+	switch {
+	case opt.All:
+		for key, err := range m.Store.List(ctx, requestPrefix, "") {
+			if err != nil {
+				return nil, fmt.Errorf("listing the certificates: %w", err)
+			}
+			add(strings.TrimPrefix(key, requestPrefix))
+		}
+	case opt.Names != nil:
+		for _, n := range opt.Names {
+			if err := CheckName(n); err != nil {
+				return nil, err
+			}
+			add(n)
+		}
+	default:
+		if err := m.planDue(ctx, p.At, add); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.Certificates {
+		c := &p.Certificates[i]
+		o, err := m.observe(ctx, c.Name)
+		if err != nil {
+			c.Err = err
+			continue
+		}
+		if opt.Names != nil && o.Request == nil {
+			c.Err = Errorf(Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
+			continue
+		}
+		c.Steps = PlanCertificate(o, opt, p.At)
+	}
+	return p, nil
+}
+
+// planDue adds what the heads of the due indexes and the unfinished orders
+// name.
+func (m *Manager) planDue(ctx context.Context, now time.Time, add func(string) *CertificatePlan) error {
+	entries, err := dueUntil(ctx, m.Store, certQueue, now)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		c := add(e.name)
+		c.met = append(c.met, e.key)
+	}
+	if m.Host != nil {
+		if entries, err = dueUntil(ctx, m.Host, hostQueue, now); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			c := add(e.name)
+			c.metHost = append(c.metHost, e.key)
+		}
+	}
+	names, err := namesWithOrders(ctx, m.Store)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		add(n)
+	}
+	return nil
+}
+
+// errBusy reports that another process holds the lease.
+var errBusy = errors.New("another process works on it")

@@ -1,0 +1,110 @@
+package inkan
+
+import (
+	"time"
+)
+
+// RequestRecord is a CertificateRequest as it stands in the Store, with where
+// it came from.
+type RequestRecord struct {
+	CertificateRequest
+	Origin     string `json:"origin"` // OriginCLI, OriginConfig, OriginImport, OriginAPI
+	Generation uint64 `json:"generation"`
+	Unmanaged  bool   `json:"unmanaged,omitempty"` // left the configuration file: kept, not renewed
+	Deleted    bool   `json:"deleted,omitempty"`   // a tombstone
+}
+
+// The origins of a request.
+const (
+	OriginCLI    = "cli"
+	OriginConfig = "config"
+	OriginImport = "import"
+	OriginAPI    = "api"
+)
+
+// State is the one mutable record of a certificate's work.
+type State struct {
+	Due       string      `json:"due,omitempty"` // the key of the due entry in force
+	Attempts  int         `json:"attempts,omitempty"`
+	LastError *LastError  `json:"last_error,omitempty"`
+	NotBefore time.Time   `json:"not_before,omitzero"` // no request to the CA before (Retry-After)
+	Running   string      `json:"running,omitempty"`   // the attempt id of the order in work
+	Lease     *Lease      `json:"lease,omitempty"`
+	ARI       ARIState    `json:"ari,omitzero"`
+	Renewals  []time.Time `json:"renewals,omitempty"` // of the last seven days
+	Revoked   []string    `json:"revoked,omitempty"`  // fingerprints of revoked leaves
+}
+
+// LastError is what went wrong at the last attempt.
+type LastError struct {
+	At      time.Time `json:"at"`
+	Kind    Kind      `json:"kind"`
+	Message string    `json:"message"`
+	Hints   []string  `json:"hints,omitempty"`
+}
+
+func lastError(err error, now time.Time) *LastError {
+	return &LastError{At: now, Kind: KindOf(err), Message: Printable(err.Error(), 2048), Hints: HintsOf(err)}
+}
+
+// ARIState is what the CA last advised for the version in force.
+type ARIState struct {
+	N              uint64    `json:"n,omitempty"` // the version it speaks of
+	Start          time.Time `json:"start,omitzero"`
+	End            time.Time `json:"end,omitzero"`
+	Pick           time.Time `json:"pick,omitzero"` // picked in the window once
+	Look           time.Time `json:"look,omitzero"` // when to ask again
+	Looked         time.Time `json:"looked,omitzero"`
+	ExplanationURL string    `json:"explanation_url,omitempty"`
+	Error          string    `json:"error,omitempty"`
+}
+
+// Current is the pointer to the version in force: the commit point.
+type Current struct {
+	N     uint64              `json:"n"` // only grows
+	Seq   uint64              `json:"seq,omitempty"`
+	Top   uint64              `json:"top"` // the highest seq ever published
+	ID    string              `json:"id,omitempty"`
+	At    time.Time           `json:"at"`
+	Pairs map[KeyType]PairSum `json:"pairs,omitempty"` // empty: no version in force
+}
+
+// PairSum holds the checksums of the values of one pair.
+type PairSum struct {
+	Cert string `json:"cert"`
+	Key  string `json:"key,omitempty"`
+}
+
+// certValue is v/<name>/<seq>-<id>/<alg>/cert.
+type certValue struct {
+	Chains      []string     `json:"chains"` // PEM, leaf first; the CA's default first
+	KeyType     KeyType      `json:"key_type"`
+	Identifiers []Identifier `json:"identifiers"`
+	Ask         string       `json:"ask"`
+	CA          string       `json:"ca"`
+	Account     string       `json:"account"`
+	Source      string       `json:"source"`
+}
+
+// Deployed is the state of one certificate at one target of this host.
+type Deployed struct {
+	Want      uint64     `json:"want"`               // the n that shall be there
+	Accepted  uint64     `json:"accepted,omitempty"` // the n that the target took last
+	Version   string     `json:"version,omitempty"`  // its <seq>-<id>
+	Status    string     `json:"status"`             // DeployPending, DeployAccepted, DeployFailed, DeployHeld
+	Receipt   Receipt    `json:"receipt,omitempty"`
+	Options   string     `json:"options,omitempty"` // of the target when it accepted
+	Attempts  int        `json:"attempts,omitempty"`
+	Next      time.Time  `json:"next,omitzero"`
+	Lease     *Lease     `json:"lease,omitempty"` // of the process that deploys now
+	At        time.Time  `json:"at,omitzero"`
+	LastError *LastError `json:"last_error,omitempty"`
+}
+
+// The states of a deployment.
+const (
+	DeployPending  = "deploying"
+	DeployAccepted = "accepted"
+	DeployFailed   = "failed"
+	DeployHeld     = "held"
+)

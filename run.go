@@ -1,0 +1,333 @@
+package inkan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Result is what became of one certificate in a run.
+type Result struct {
+	Name     string
+	Issued   bool     // a new version was published
+	Deployed []string // targets that accepted a version
+	Version  *Version // in force afterwards; nil if none
+	Waits    []Step   // what is left, and when
+	Err      error
+	Next     time.Time // the earliest instant at which there is something to do; zero if none is known
+	Took     time.Duration
+}
+
+// Changed reports whether the run changed anything that users see.
+func (r *Result) Changed() bool { return r.Issued || len(r.Deployed) > 0 }
+
+// Report is what a run did, in the order of the plan.
+type Report struct{ Results []Result }
+
+// Err joins the errors of all certificates.
+func (r *Report) Err() error {
+	var errs []error
+	for i := range r.Results {
+		errs = append(errs, r.Results[i].Err)
+	}
+	return errors.Join(errs...)
+}
+
+// Run carries the plan out, up to Workers certificates at once. It looks at
+// the Store again before each step, so a plan may be old: what is no longer
+// needed is not done. One certificate that fails does not stop the others.
+// Certificates that another process works on come last, and are waited for
+// until their lease has moved or 65 s have passed.
+func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
+	r := &Report{Results: make([]Result, len(p.Certificates))}
+	acts := newActivations()
+	var busy []int
+	var mu sync.Mutex
+	m.each(len(p.Certificates), func(i int) {
+		r.Results[i] = m.work(ctx, &p.Certificates[i], p.Options, acts)
+		if errors.Is(r.Results[i].Err, errBusy) {
+			mu.Lock()
+			busy = append(busy, i)
+			mu.Unlock()
+		}
+	})
+	slices.Sort(busy)
+	m.each(len(busy), func(k int) {
+		i := busy[k]
+		r.Results[i] = m.workBusy(ctx, &p.Certificates[i], p.Options, acts)
+	})
+	acts.finish(ctx, m, r)
+	for i := range r.Results {
+		if m.Progress != nil {
+			m.Progress(Progress{Name: r.Results[i].Name, Done: true, Err: r.Results[i].Err})
+		}
+	}
+	return r
+}
+
+// each calls do for 0..n-1 on a bounded number of goroutines.
+func (m *Manager) each(n int, do func(i int)) {
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(n, m.workers()) {
+		wg.Go(func() {
+			for i := range next {
+				do(i)
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+}
+
+// workBusy waits for a lease that somebody else holds: until it is free, dead,
+// or has moved without an end for ttl + 5 s.
+func (m *Manager) workBusy(ctx context.Context, c *CertificatePlan, opt PlanOptions, acts *activations) Result {
+	start := time.Now()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		res := m.work(ctx, c, opt, acts)
+		if !errors.Is(res.Err, errBusy) {
+			return res
+		}
+		if time.Since(start) > leaseTTL+5*time.Second {
+			res.Err = Errorf(Pending, "certificate "+c.Name, "%w%s", errBusy, busyWords(res.Waits))
+			return res
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			res.Err = ctx.Err()
+			return res
+		}
+	}
+}
+
+func busyWords(waits []Step) string {
+	if len(waits) == 0 {
+		return ""
+	}
+	return ": " + waits[0].Reason
+}
+
+// work does everything that can be done for one certificate now.
+func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions, acts *activations) (res Result) {
+	start := time.Now()
+	res.Name = c.Name
+	defer func() { res.Took = time.Since(start) }()
+	if c.Err != nil {
+		res.Err = c.Err
+		return res
+	}
+	dead := false // issuing failed: only deployments are left to do
+	for ctx.Err() == nil {
+		o, err := m.observe(ctx, c.Name)
+		if err != nil {
+			res.Err = errors.Join(res.Err, err)
+			return res
+		}
+		now := m.now()
+		res.Version = o.Version
+		steps := PlanCertificate(o, opt, now)
+		i := slices.IndexFunc(steps, func(s Step) bool {
+			return s.Action != ActionWait && (!dead || s.Action == ActionDeploy)
+		})
+		if i < 0 {
+			res.Waits = steps
+			for _, s := range steps {
+				if s.busy {
+					res.Err = errBusy
+					return res
+				}
+				if !s.At.IsZero() && (res.Next.IsZero() || s.At.Before(res.Next)) {
+					res.Next = s.At
+				}
+			}
+			res.Err = errors.Join(res.Err, m.tidyDue(ctx, c, o, now))
+			return res
+		}
+		s := steps[i]
+		m.log().LogAttrs(ctx, logDecision, "step", logName(c.Name), logAction(s), logReason(s))
+		switch s.Action {
+		case ActionIssue, ActionRenew, ActionResume:
+			var published bool
+			published, err = m.attempt(ctx, c, o, s)
+			res.Issued = res.Issued || published
+			opt.Force, opt.Asked = false, false
+			dead = err != nil
+		case ActionLook:
+			err = m.look(ctx, o)
+			opt.Asked = false
+		case ActionTidy:
+			err = m.tidy(ctx, o)
+			dead = err != nil
+		case ActionDelete:
+			err = m.finishDelete(ctx, o)
+			dead = err != nil
+		case ActionDeploy:
+			var done []string
+			done, err = m.deploy(ctx, c, o, steps[i:], opt, acts)
+			res.Deployed = append(res.Deployed, done...)
+			opt.Redeploy = false
+			if err != nil {
+				opt.DeployOnly, opt.Asked = true, false
+				res.Err = errors.Join(res.Err, err)
+				o2, err2 := m.observe(ctx, c.Name)
+				if err2 == nil {
+					res.Version = o2.Version
+					res.Waits = PlanCertificate(o2, PlanOptions{}, m.now())
+					res.Next = earliest(res.Waits)
+				}
+				return res
+			}
+		}
+		if errors.Is(err, errBusy) {
+			res.Err = errBusy
+			return res
+		}
+		if err != nil {
+			res.Err = errors.Join(res.Err, err)
+		}
+	}
+	res.Err = errors.Join(res.Err, context.Cause(ctx))
+	return res
+}
+
+func earliest(steps []Step) time.Time {
+	var at time.Time
+	for _, s := range steps {
+		if !s.At.IsZero() && (at.IsZero() || s.At.Before(at)) {
+			at = s.At
+		}
+	}
+	return at
+}
+
+// tidyDue deletes the due entries that led here and are not in force. It first
+// touches state, so that a paused writer who counts on such an entry loses its
+// own write; and it leaves them while something runs.
+func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, now time.Time) error {
+	if err := m.tidyHostDue(ctx, c, o); err != nil {
+		return err
+	}
+	if len(c.met) == 0 || o.State.Running != "" || o.HeldBy != nil {
+		return nil
+	}
+	if o.Request == nil {
+		// Somebody may be recording the request just now.
+		return m.dropOldEntries(ctx, c.met, now)
+	}
+	st := o.State
+	var dropped []string
+	// The entry in force is late or missing: what is due lies ahead now.
+	next := m.nextDue(o, now)
+	if at, _, err := parseDue(st.Due, certQueue); err != nil || !at.After(now) {
+		if next.IsZero() {
+			st.Due = ""
+		} else {
+			st.Due = dueKey(certQueue, next, o.Name)
+			if err := putDue(ctx, m.Store, st.Due); err != nil {
+				return err
+			}
+			dropped = append(dropped, o.State.Due)
+		}
+	}
+	err := o.state.save(ctx, m.Store, st)
+	if errors.Is(err, ErrConflict) {
+		return nil // somebody works on it and will meet the entries
+	}
+	if err != nil {
+		return err
+	}
+	for _, key := range append(dropped, c.met...) {
+		if key != st.Due && key != "" {
+			if err := m.Store.Delete(ctx, key); err != nil {
+				return fmt.Errorf("deleting %s: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// dropOldEntries deletes entries without a request after a day.
+func (m *Manager) dropOldEntries(ctx context.Context, keys []string, now time.Time) error {
+	for _, key := range keys {
+		if at, _, err := parseDue(key, certQueue); err == nil && now.Sub(at) > 24*time.Hour {
+			if err := m.Store.Delete(ctx, key); err != nil {
+				return fmt.Errorf("deleting %s: %w", key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// nextDue is the instant at which the certificate must be looked at again;
+// zero if never.
+func (m *Manager) nextDue(o *Observed, now time.Time) time.Time {
+	if o.Request == nil || o.Request.Deleted || o.Request.Unmanaged {
+		return time.Time{}
+	}
+	st := o.State
+	st.Attempts, st.Due, st.NotBefore = 0, "", time.Time{}
+	calm := *o
+	calm.State = st
+	action, _, at := needIssue(&calm, PlanOptions{}, now)
+	if action != ActionWait {
+		return now
+	}
+	return at
+}
+
+// look asks the CA for its advice and keeps it.
+func (m *Manager) look(ctx context.Context, o *Observed) error {
+	p := &o.Version.Pairs[0]
+	now := m.now()
+	m.progress(o.Name, "asking the CA when to renew")
+	info, askErr := m.renewalInfo(ctx, p)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	st := o.State
+	st.ARI = o.State.ARI.advise(o.Current.N, p.Leaf, info, askErr, now)
+	if askErr != nil {
+		m.log().LogAttrs(ctx, logDecision, "no renewal advice", logName(o.Name), logError(askErr))
+	}
+	// The due entry moves with the advice.
+	after := *o
+	after.State = st
+	old := st.Due
+	next := m.nextDue(&after, now)
+	if !next.IsZero() {
+		st.Due = dueKey(certQueue, next, o.Name)
+		if err := putDue(ctx, m.Store, st.Due); err != nil {
+			return err
+		}
+	}
+	err := o.state.save(ctx, m.Store, st)
+	if errors.Is(err, ErrConflict) {
+		return m.Store.Delete(ctx, st.Due) // nobody else knows it
+	}
+	if err == nil && old != "" && old != st.Due {
+		err = m.Store.Delete(ctx, old)
+	}
+	return err
+}
+
+func (m *Manager) renewalInfo(ctx context.Context, p *Pair) (*RenewalInfo, error) {
+	issuer, err := m.Issuer(ctx, p.CA, p.Account)
+	if err != nil {
+		return nil, err
+	}
+	ri, ok := issuer.(RenewalInformer)
+	if !ok {
+		return nil, Errorf(Rejected, "renewal information", "the CA %s gives none", p.CA).After(m.now().Add(ariLookMax))
+	}
+	return ri.RenewalInfo(ctx, p.Leaf)
+}
