@@ -58,6 +58,15 @@ type floorAuthz struct {
 
 // NewFloor reads the directory and creates an account with a fresh P-256 key.
 func NewFloor(ctx context.Context, client *http.Client, directoryURL string) (*Floor, error) {
+	f, err := newFloor(ctx, client, directoryURL)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.register(ctx, []byte(`{"termsOfServiceAgreed":true}`))
+}
+
+// newFloor makes a key and reads the directory.
+func newFloor(ctx context.Context, client *http.Client, directoryURL string) (*Floor, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -76,15 +85,17 @@ func NewFloor(ctx context.Context, client *http.Client, directoryURL string) (*F
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(body, &f.dir); err != nil {
-		return nil, err
-	}
-	_, header, err := f.post(ctx, f.dir.NewAccount, []byte(`{"termsOfServiceAgreed":true}`))
+	return f, json.Unmarshal(body, &f.dir)
+}
+
+// register creates the account.
+func (f *Floor) register(ctx context.Context, payload []byte) error {
+	_, header, err := f.post(ctx, f.dir.NewAccount, payload)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f.kid = header.Get("Location")
-	return f, nil
+	return nil
 }
 
 // With returns a Floor with the same account and directory that has no nonces

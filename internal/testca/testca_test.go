@@ -106,16 +106,6 @@ func TestIssue(t *testing.T) {
 	}
 }
 
-// TestStress keeps many orders in flight, which deadlocks Pebble without the gate.
-func TestStress(t *testing.T) {
-	c := Start(t, Options{AuthzReuse: 50})
-	took := issue(t, floor(t, c), responder(t, c).Show, 200, 32)
-	if c.Orders() != 200 || len(c.Certificates()) != 200 {
-		t.Errorf("%d orders, %d certificates, want 200", c.Orders(), len(c.Certificates()))
-	}
-	t.Logf("200 orders, 32 in flight: %v", took)
-}
-
 func BenchmarkHundred(b *testing.B) {
 	c := Start(b, Options{})
 	show := responder(b, c).Show
