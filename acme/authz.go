@@ -1,0 +1,345 @@
+package acme
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// maxParallel bounds the requests of one order that are under way at once.
+const maxParallel = 100
+
+// authorize shows control over every identifier that the CA does not trust us
+// with yet, and returns the order when it is not pending any more.
+func (o *order) authorize(ctx context.Context, obj *orderObject) (*orderObject, error) {
+	authzs, err := o.readAuthzs(ctx, obj.Authorizations)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(authzs, (*authzObject).failed) {
+		return nil, o.deadFor(ctx, obj, authzs)
+	}
+	tasks, err := o.choose(authzs)
+	if err != nil {
+		return nil, err
+	}
+	var ids []inkan.Identifier
+	for _, t := range tasks {
+		ids = append(ids, t.Identifier)
+	}
+	if err := o.checkFailures(ctx, ids); err != nil {
+		return nil, err
+	}
+	if err := o.journalChallenges(ctx, tasks); err != nil {
+		return nil, err
+	}
+	o.startCSR(ctx) // beside the validation
+	var seen []<-chan struct{}
+	if len(tasks) > 0 {
+		if seen, err = o.prove(ctx, tasks); err != nil {
+			return nil, err
+		}
+		o.progress("validating")
+	}
+	return o.poll(ctx, o.c.op("order"), obj, seen)
+}
+
+// failed reports whether the authorization can never become valid.
+func (a *authzObject) failed() bool { return a.Status != statusPending && a.Status != statusValid }
+
+// readAuthzs gets all authorizations at once, in the order of urls.
+func (o *order) readAuthzs(ctx context.Context, urls []string) ([]*authzObject, error) {
+	op := o.c.op("authorization")
+	authzs := make([]*authzObject, len(urls))
+	var g errgroup.Group
+	g.SetLimit(maxParallel)
+	for i, url := range urls {
+		g.Go(func() error {
+			resp, err := o.c.post(ctx, epOther, op, url, o.acct.identity, nil)
+			if err != nil {
+				return err
+			}
+			if authzs[i], err = parseAuthz(resp.body, url); err != nil {
+				return inkan.Errorf(inkan.Temporary, op, "%w", err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return authzs, nil
+}
+
+// task is a challenge to meet.
+type task struct {
+	inkan.Challenge
+	answered bool // the CA is at it already
+}
+
+// choose picks a challenge for each pending authorization: that of the first
+// validation which matches the name, whose type the CA offers and whose solver
+// is here. Types that nobody configured are ignored.
+func (o *order) choose(authzs []*authzObject) ([]*task, error) {
+	var tasks []*task
+	for _, a := range authzs {
+		if a.Status == statusValid {
+			continue
+		}
+		id, ok := a.name(o.ids)
+		if !ok {
+			return nil, inkan.Errorf(inkan.Bug, o.c.op("authorization"), "it wants proof for %s, which was not ordered", inkan.Printable(id.Value, 100))
+		}
+		t, err := o.chooseFor(a, id)
+		if err != nil {
+			return nil, err
+		}
+		tasks = append(tasks, t)
+	}
+	slices.SortFunc(tasks, func(a, b *task) int { return strings.Compare(a.URL, b.URL) })
+	return slices.CompactFunc(tasks, func(a, b *task) bool { return a.URL == b.URL }), nil
+}
+
+func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
+	op := o.c.op("challenge for " + id.Value)
+	for _, v := range o.r.Request.Validations {
+		if !v.Matches(id) || o.r.Solvers[v.Solver] == nil {
+			continue
+		}
+		i := slices.IndexFunc(a.Challenges, func(ch challengeObject) bool {
+			return ch.Type == v.Type && (ch.Status == statusPending || ch.Status == statusProcessing || ch.Status == "")
+		})
+		if i < 0 {
+			continue
+		}
+		ch := a.Challenges[i]
+		// The token becomes a file name, a DNS value or part of a URL at the
+		// solver: nothing else may ever leave this function (reliability H02).
+		if len(ch.Token) < 22 || len(ch.Token) > 256 || !isBase64URL(ch.Token) {
+			return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 256 characters of base64url: %s",
+				v.Type, inkan.Printable(ch.Token, 40)).
+				WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
+		}
+		if err := o.c.hosts.check(ch.URL); err != nil {
+			return nil, inkan.Errorf(inkan.Operator, op, "%w", err)
+		}
+		return &task{
+			Challenge: inkan.Challenge{
+				Solver: v.Solver, Type: v.Type,
+				Identifier: inkan.Identifier{Type: id.Type, Value: id.Base()}, Wildcard: id.Wildcard(),
+				URL: ch.URL, Authz: a.url, Token: ch.Token, KeyAuthorization: ch.Token + "." + o.acct.thumbprint,
+			},
+			answered: ch.Status == statusProcessing,
+		}, nil
+	}
+	return nil, o.noChallenge(op, a, id)
+}
+
+// noChallenge explains why no challenge can be met.
+func (o *order) noChallenge(op string, a *authzObject, id inkan.Identifier) error {
+	var offered, known []string
+	for _, ch := range a.Challenges[:min(len(a.Challenges), 20)] {
+		offered = append(offered, inkan.Printable(ch.Type, 40))
+	}
+	slices.Sort(offered)
+	for _, v := range o.r.Request.Validations {
+		if v.Matches(id) {
+			word := v.Type
+			if o.r.Solvers[v.Solver] == nil {
+				word += " (solver " + v.Solver + " is not configured here)"
+			}
+			known = append(known, word)
+		}
+	}
+	e := inkan.Errorf(inkan.Operator, op, "no way to validate it: the CA offers %s, configured is %s",
+		orNone(slices.Compact(offered)), orNone(known))
+	if id.Wildcard() {
+		return e.WithHint("a wildcard name needs dns-01")
+	}
+	return e.WithHint("configure one of the offered ways for this name")
+}
+
+func orNone(words []string) string {
+	if len(words) == 0 {
+		return "nothing"
+	}
+	return strings.Join(words, ", ")
+}
+
+// journalChallenges makes the challenges durable before anything is shown.
+// What the journal has already, with its undo, stays.
+func (o *order) journalChallenges(ctx context.Context, tasks []*task) error {
+	var fresh []inkan.Challenge
+	for _, t := range tasks {
+		i := slices.IndexFunc(o.rec.Challenges, func(c inkan.Challenge) bool { return sameChallenge(c, t.Challenge) })
+		if i < 0 {
+			fresh = append(fresh, t.Challenge)
+			continue
+		}
+		t.Undo = o.rec.Challenges[i].Undo
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	return o.journal(ctx, func(r *inkan.OrderRecord) {
+		for _, c := range fresh {
+			if !slices.ContainsFunc(r.Challenges, func(have inkan.Challenge) bool { return sameChallenge(have, c) }) {
+				r.Challenges = append(r.Challenges, c)
+			}
+		}
+	})
+}
+
+func sameChallenge(a, b inkan.Challenge) bool {
+	return a.URL == b.URL && a.Solver == b.Solver && a.Token == b.Token && a.Type == b.Type && a.Identifier == b.Identifier
+}
+
+// prove presents all challenges, waits until the CA can see them and answers
+// them. It returns what tells that the CA has asked, if all solvers can tell.
+func (o *order) prove(ctx context.Context, tasks []*task) ([]<-chan struct{}, error) {
+	groups := map[string][]*task{}
+	for _, t := range tasks {
+		groups[t.Solver] = append(groups[t.Solver], t)
+	}
+	if err := o.present(ctx, groups); err != nil {
+		return nil, err
+	}
+	var seen []<-chan struct{}
+	witnessed := true
+	for name, group := range groups {
+		w, ok := o.r.Solvers[name].(inkan.Witness)
+		for _, t := range group {
+			if !ok || t.answered {
+				witnessed = false
+				continue
+			}
+			seen = append(seen, w.Seen(t.Challenge))
+		}
+	}
+	g, groupCtx := errgroup.WithContext(ctx)
+	for name, group := range groups {
+		g.Go(func() error {
+			if w, ok := o.r.Solvers[name].(inkan.Waiter); ok {
+				o.progress("waiting until the CA can see the proof")
+				if err := w.Wait(groupCtx, challengesOf(group)); err != nil {
+					return solverError(groupCtx, name, "waiting until the CA can see the proof", err)
+				}
+			}
+			return o.answer(ctx, group)
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if !witnessed {
+		return nil, nil
+	}
+	return seen, nil
+}
+
+// present shows the challenges of every solver at once and journals what the
+// solvers want for clean-up, also when one of them fails.
+func (o *order) present(ctx context.Context, groups map[string][]*task) error {
+	o.progress("presenting the proof")
+	undos := make(map[string][]inkan.Undo, len(groups))
+	type result struct {
+		solver string
+		undo   []inkan.Undo
+		err    error
+	}
+	results := make(chan result)
+	for name, group := range groups {
+		go func() {
+			undo, err := o.r.Solvers[name].Present(ctx, challengesOf(group))
+			results <- result{name, undo, err}
+		}()
+	}
+	var failed error
+	for range groups {
+		r := <-results
+		if r.err != nil && failed == nil {
+			failed = solverError(ctx, r.solver, "presenting the proof", r.err)
+		}
+		if r.err == nil && r.undo != nil {
+			undos[r.solver] = r.undo
+			if err := checkUndo(r.solver, r.undo, len(groups[r.solver])); err != nil {
+				failed = err
+				delete(undos, r.solver)
+			}
+		}
+	}
+	changed := map[string]inkan.Undo{} // by challenge URL
+	for name, undo := range undos {
+		for i, t := range groups[name] {
+			if len(undo[i]) > 0 && string(undo[i]) != string(t.Undo) {
+				t.Undo = undo[i]
+				changed[t.URL] = undo[i]
+			}
+		}
+	}
+	if len(changed) > 0 {
+		err := o.journal(context.WithoutCancel(ctx), func(r *inkan.OrderRecord) {
+			for i := range r.Challenges {
+				if undo, ok := changed[r.Challenges[i].URL]; ok {
+					r.Challenges[i].Undo = undo
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return failed
+}
+
+func checkUndo(solver string, undo []inkan.Undo, want int) error {
+	if len(undo) != want {
+		return inkan.Errorf(inkan.Bug, "solver "+solver, "it returned %d undos for %d challenges", len(undo), want)
+	}
+	for _, u := range undo {
+		if len(u) > inkan.MaxUndo || len(u) > 0 && !json.Valid(u) {
+			return inkan.Errorf(inkan.Bug, "solver "+solver, "its undo is larger than %d bytes or not JSON", inkan.MaxUndo)
+		}
+	}
+	return nil
+}
+
+// answer tells the CA to look, for all challenges of a group at once (RFC 8555
+// section 7.5.1).
+func (o *order) answer(ctx context.Context, group []*task) error {
+	var g errgroup.Group
+	g.SetLimit(maxParallel)
+	for _, t := range group {
+		if t.answered {
+			continue
+		}
+		g.Go(func() error {
+			op := o.c.op(fmt.Sprintf("%s challenge for %s", t.Type, t.Identifier))
+			_, err := o.c.post(ctx, epOther, op, t.URL, o.acct.identity, []byte("{}"))
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+func challengesOf(group []*task) []inkan.Challenge {
+	list := make([]inkan.Challenge, len(group))
+	for i, t := range group {
+		list[i] = t.Challenge
+	}
+	return list
+}
+
+func solverError(ctx context.Context, name, what string, err error) error {
+	op := "solver " + name
+	if ctx.Err() != nil {
+		return interrupted(ctx, op, err)
+	}
+	return inkan.Errorf(inkan.KindOf(err), op, "%s: %w", what, err)
+}

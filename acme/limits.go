@@ -1,0 +1,244 @@
+package acme
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/publicsuffix"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// takeID identifies the tokens of this order, so that a restart never takes
+// them twice.
+func (o *order) takeID() string {
+	id := o.rec.Attempt + "-" + string(o.rec.KeyType)
+	if o.second {
+		id += "-again"
+	}
+	return id
+}
+
+// orderBuckets returns the limits that a new order counts against. An order
+// that replaces a certificate by ARI is exempt from all; a renewal of exactly
+// the same names without ARI only counts against those names. A CA without
+// published limits has one bucket that remembers what a 429 said.
+func (o *order) orderBuckets(ari bool) []inkan.Bucket {
+	l := o.c.ca.Limits
+	if l.Orders.Capacity == 0 {
+		return []inkan.Bucket{o.ordersBucket()}
+	}
+	if ari {
+		return nil
+	}
+	var set []inkan.Bucket
+	if l.Set.Capacity > 0 {
+		set = []inkan.Bucket{o.setBucket()}
+	}
+	if o.renewsSameSet() {
+		return set
+	}
+	return slices.Concat([]inkan.Bucket{o.ordersBucket()}, o.domainBuckets(), set)
+}
+
+func (o *order) ordersBucket() inkan.Bucket {
+	q := o.c.ca.Limits.Orders
+	return inkan.Bucket{
+		Key:      inkan.LimitKey(o.c.name, o.c.config.Account, "orders"),
+		Capacity: q.Capacity, Refill: q.Refill,
+		What: "new orders of account " + o.c.config.Account + " at " + o.c.name,
+	}
+}
+
+func (o *order) setBucket() inkan.Bucket {
+	names := make([]string, len(o.ids))
+	for i, id := range o.ids {
+		names[i] = id.Value
+	}
+	slices.Sort(names)
+	q := o.c.ca.Limits.Set
+	return inkan.Bucket{
+		Key:      inkan.LimitKey(o.c.name, "set", inkan.LimitHash(strings.Join(names, ","))),
+		Capacity: q.Capacity, Refill: q.Refill,
+		What: "certificates for exactly these names at " + o.c.name,
+	}
+}
+
+// domainBuckets returns one bucket for each registrable domain, IPv4 address
+// and IPv6 /64 network.
+func (o *order) domainBuckets() []inkan.Bucket {
+	q := o.c.ca.Limits.Domain
+	if q.Capacity == 0 {
+		return nil
+	}
+	var domains []string
+	for _, id := range o.ids {
+		domains = append(domains, countedDomain(id))
+	}
+	slices.Sort(domains)
+	var buckets []inkan.Bucket
+	for _, d := range slices.Compact(domains) {
+		buckets = append(buckets, inkan.Bucket{
+			Key:      inkan.LimitKey(o.c.name, "domain", inkan.LimitHash(d)),
+			Capacity: q.Capacity, Refill: q.Refill,
+			What: "certificates for " + d + " at " + o.c.name,
+		})
+	}
+	return buckets
+}
+
+func countedDomain(id inkan.Identifier) string {
+	if id.Type == inkan.IP {
+		if a, err := netip.ParseAddr(id.Value); err == nil && a.Is6() {
+			if p, err := a.Prefix(64); err == nil {
+				return p.String()
+			}
+		}
+		return id.Value
+	}
+	if d, err := publicsuffix.EffectiveTLDPlusOne(id.Base()); err == nil {
+		return d
+	}
+	return id.Base()
+}
+
+// failureBucket counts failed authorizations of one identifier. Its capacity
+// is one below the CA's: the failure that finds it empty is the CA's last one,
+// and is remembered by Answer (see countFailures).
+func (o *order) failureBucket(id inkan.Identifier) inkan.Bucket {
+	q := o.c.ca.Limits.Failures
+	return inkan.Bucket{
+		Key:      inkan.LimitKey(o.c.name, o.c.config.Account, "failures", inkan.LimitHash(id.Value)),
+		Capacity: q.Capacity - 1, Refill: q.Refill,
+		What: "failed validations of " + id.Value + " at " + o.c.name,
+	}
+}
+
+// take takes the tokens of a new order.
+func (o *order) take(ctx context.Context, buckets []inkan.Bucket) error {
+	if len(buckets) == 0 {
+		return nil
+	}
+	err := o.r.Limiter.Take(ctx, o.takeID(), buckets)
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return interrupted(ctx, o.c.op("new order"), err)
+}
+
+// orderRefused settles the tokens of an order that the CA refused: a refusal
+// made no order, and a 429 says when to come back, also to the next process.
+func (o *order) orderRefused(ctx context.Context, refusal error, buckets []inkan.Bucket) {
+	p := problemOf(refusal)
+	if p == nil || p.Status < 400 || p.Status > 499 {
+		return // the CA may have made the order
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if p.Type != "" && len(buckets) > 0 && o.c.ca.Limits.Orders.Capacity > 0 {
+		o.noteLimit(ctx, o.r.Limiter.Back(ctx, o.takeID(), buckets))
+	}
+	if (p.is(rateLimited) || p.Status == http.StatusTooManyRequests) && p.RetryAfter > 0 {
+		until := o.c.now().Add(p.RetryAfter)
+		for _, b := range o.limited(p) {
+			o.noteLimit(ctx, o.r.Limiter.Answer(ctx, b, until))
+		}
+	}
+}
+
+// limited returns the buckets that a 429 speaks of. A CA with published limits
+// names the limit in its text; one domain's limit must not stop the others.
+func (o *order) limited(p *Problem) []inkan.Bucket {
+	text := strings.ToLower(p.Detail)
+	if o.c.ca.Limits.Orders.Capacity > 0 {
+		switch {
+		case strings.Contains(text, "exact set of"):
+			return []inkan.Bucket{o.setBucket()}
+		case strings.Contains(text, "already issued for"):
+			var named []inkan.Bucket
+			for _, b := range o.domainBuckets() {
+				domain, _, _ := strings.Cut(strings.TrimPrefix(b.What, "certificates for "), " at ")
+				if strings.Contains(text, `"`+domain+`"`) {
+					named = append(named, b)
+				}
+			}
+			if len(named) > 0 {
+				return named
+			}
+			return o.domainBuckets()
+		case strings.Contains(text, "failed authorizations"):
+			var named []inkan.Bucket
+			for _, id := range o.ids {
+				if strings.Contains(text, `"`+id.Base()+`"`) {
+					named = append(named, o.failureBucket(id))
+				}
+			}
+			return named
+		}
+	}
+	return []inkan.Bucket{o.ordersBucket()}
+}
+
+// countsFailures reports whether failed authorizations of this order count
+// against a known limit.
+func (o *order) countsFailures() bool {
+	return o.c.ca.Limits.Failures.Capacity > 1 && o.replaces == ""
+}
+
+// checkFailures returns an error of kind RateLimited if one of the identifiers
+// failed so often that the CA would refuse to look again. It takes nothing.
+func (o *order) checkFailures(ctx context.Context, ids []inkan.Identifier) error {
+	if !o.countsFailures() || len(ids) == 0 {
+		return nil
+	}
+	var buckets []inkan.Bucket
+	for _, id := range ids {
+		b := o.failureBucket(id)
+		b.Capacity = 0 // only what was answered; nothing is deducted
+		buckets = append(buckets, b)
+	}
+	err := o.r.Limiter.Take(ctx, o.takeID()+"-check", buckets)
+	if err != nil && ctx.Err() != nil {
+		return interrupted(ctx, o.c.op("challenge"), err)
+	}
+	return err
+}
+
+// countFailures counts failed authorizations, once per order.
+func (o *order) countFailures(ctx context.Context, ids []inkan.Identifier) {
+	if !o.countsFailures() {
+		return
+	}
+	for _, id := range ids {
+		b := o.failureBucket(id)
+		err := o.r.Limiter.Take(ctx, o.takeID()+"-failed", []inkan.Bucket{b})
+		if until := inkan.RetryAfterOf(err); !until.IsZero() {
+			err = o.r.Limiter.Answer(ctx, b, until)
+		}
+		o.noteLimit(ctx, err)
+	}
+}
+
+// giveBack returns the tokens of limits on certificates, for an order that
+// ended without one.
+func (o *order) giveBack(ctx context.Context) {
+	if o.finalized || o.replaces != "" || o.c.ca.Limits.Orders.Capacity == 0 {
+		return
+	}
+	buckets := []inkan.Bucket{o.setBucket()}
+	if !o.renewsSameSet() {
+		buckets = append(buckets, o.domainBuckets()...)
+	}
+	o.noteLimit(ctx, o.r.Limiter.Back(ctx, o.takeID(), buckets))
+}
+
+// noteLimit notes that a limit could not be recorded; the CA still keeps it.
+func (o *order) noteLimit(ctx context.Context, err error) {
+	if err != nil {
+		o.c.log.DebugContext(ctx, "a limit was not recorded", "name", o.rec.Name, "error", err)
+	}
+}
