@@ -47,7 +47,7 @@ func (o *order) deadFor(ctx context.Context, obj *orderObject, authzs []*authzOb
 	if len(reasons) > 0 {
 		text = fmt.Sprintf("validation failed for %d of %d names: %s", len(reasons), len(o.ids), strings.Join(reasons, "; "))
 	}
-	if p := parseProblem(obj.Error); p != nil {
+	if p := parseProblem(obj.Error); p != nil && !strings.Contains(text, p.Error()) {
 		text += ": " + p.Error()
 		if _, h := o.c.judge(p); h != "" && len(reasons) == 0 {
 			hints = append(hints, h)
