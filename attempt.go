@@ -47,7 +47,9 @@ const undoTimeout = 30 * time.Second
 func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) (published bool, err error) {
 	a := &attempt{m: m, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
 		known: slices.Clone(c.met), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
-	if err := a.begin(ctx); err != nil {
+	lease, done := m.newLease()
+	defer done()
+	if err := a.begin(ctx, lease); err != nil {
 		return false, err
 	}
 	stop := a.heartbeat(ctx)
@@ -72,7 +74,7 @@ func (a *attempt) wanted(rec OrderRecord) bool {
 }
 
 // begin does rows 2 to 4: a safety entry, the journals, the lease.
-func (a *attempt) begin(ctx context.Context) error {
+func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 	now := a.m.now()
 	safety := dueKey(certQueue, now.Add(safetyMargin), a.name) // row 2
 	if err := putDue(ctx, a.m.Store, safety); err != nil {
@@ -102,9 +104,8 @@ func (a *attempt) begin(ctx context.Context) error {
 	if st.Due != "" {
 		a.known = append(a.known, st.Due)
 	}
-	a.token = newID()
-	st.Due, st.Running = safety, a.id
-	st.Lease = &Lease{Owner: a.m.Owner, Token: a.token, Counter: 1}
+	a.token = lease.Token
+	st.Due, st.Running, st.Lease = safety, a.id, lease
 	err := a.state.save(ctx, a.m.Store, st)
 	if err == nil {
 		a.ourDue = append(a.ourDue, safety)

@@ -100,7 +100,9 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 	next.Want, next.Status = o.Current.N, DeployPending
 	next.Attempts++
 	next.Next = now.Add(safetyMargin)
-	next.Lease = &Lease{Owner: m.Owner, Token: newID(), Counter: 1}
+	lease, ended := m.newLease()
+	defer ended()
+	next.Lease = lease
 	if err := d.rec.save(ctx, m.Host, next); err != nil {
 		if errors.Is(err, ErrConflict) {
 			return false, errBusy
@@ -161,6 +163,7 @@ func (m *Manager) settle(ctx context.Context, d *deployment, cause error) error 
 	defer cancel()
 	now := m.now()
 	next := d.rec.v
+	token := next.Lease.Token
 	next.Lease, next.At = nil, now
 	e := Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.version.ID, d.target, next.Want, next.Attempts), At: now, Name: d.name, N: next.Want, Target: d.target}
 	if cause == nil {
@@ -181,6 +184,7 @@ func (m *Manager) settle(ctx context.Context, d *deployment, cause error) error 
 	if err := d.rec.save(ctx, m.Host, next); err != nil {
 		return errors.Join(cause, err)
 	}
+	m.forget(token)
 	errs := []error{cause, writeEvent(ctx, m.Store, e)}
 	for _, k := range d.entries {
 		errs = append(errs, m.Host.Delete(ctx, k))

@@ -68,6 +68,7 @@ func (a *attempt) end(ctx context.Context, due time.Time, change func(*State)) e
 	if err != nil {
 		return errors.Join(err, a.m.Store.Delete(ctx, key)) // nobody else knows it
 	}
+	a.m.forget(a.token)
 	inForce := a.state.v.Due
 	for _, k := range append(append(slices.Clone(a.known), a.ourDue...), key) {
 		if k == inForce {
@@ -83,11 +84,11 @@ func (a *attempt) end(ctx context.Context, due time.Time, change func(*State)) e
 // failed is rows F1 and F2: it records what happened and when the next try
 // comes, and returns the error with that.
 func (a *attempt) failed(ctx context.Context, cause error) error {
-	if errors.Is(cause, errBusy) {
-		return cause
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
+	if errors.Is(cause, errBusy) {
+		return errors.Join(cause, a.removeOrphans(ctx))
+	}
 	now := a.m.now()
 	kind := KindOf(cause)
 	ordered := slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.OrderURL != "" })
@@ -113,10 +114,29 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 		err = errors.Join(err, writeEvent(ctx, a.m.Store, Event{ID: fmt.Sprintf("%s-%d", a.id, attempts), At: now, Kind: EventFailed, Name: a.name,
 			Message: Printable(cause.Error(), 2048), Hint: Printable(joinLines(HintsOf(cause)), 1024), NextTry: retry}))
 	}
+	if errors.Is(err, errBusy) {
+		return errors.Join(errBusy, a.removeOrphans(ctx))
+	}
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("recording the failure: %w", err))
 	}
 	return cause
+}
+
+// removeOrphans is for a worker that lost its lease, after a long pause say:
+// what it showed after the other worker had finished and cleaned up is its own
+// to remove. While the journal stands, the other worker needs the proofs and
+// will remove them.
+func (a *attempt) removeOrphans(ctx context.Context) error {
+	var errs []error
+	for _, j := range a.journals {
+		r, err := load[OrderRecord](ctx, a.m.Store, j.r.key)
+		if err == nil && !r.exists() {
+			err = a.m.removeProofs(ctx, j)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func joinLines(lines []string) string {

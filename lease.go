@@ -56,6 +56,9 @@ func (m *Manager) holderOf(name string, l *Lease) holder {
 	}
 	m.leaseMu.Lock()
 	defer m.leaseMu.Unlock()
+	if working, ours := m.holds[l.Token]; ours && !working {
+		return leaseDead // our own, that could not be given back
+	}
 	now := time.Now() // the monotonic clock, never m.Now
 	w, ok := m.leases[name]
 	if !ok || w.token != l.Token || w.counter != l.Counter {
@@ -69,4 +72,30 @@ func (m *Manager) holderOf(name string, l *Lease) holder {
 		return leaseDead
 	}
 	return leaseHeld
+}
+
+// newLease makes a lease of this process. done must be called when the work
+// ends: from then on, a lease that could not be given back is known to be dead.
+func (m *Manager) newLease() (l *Lease, done func()) {
+	l = &Lease{Owner: m.Owner, Token: newID(), Counter: 1}
+	m.leaseMu.Lock()
+	defer m.leaseMu.Unlock()
+	if m.holds == nil {
+		m.holds = map[string]bool{}
+	}
+	m.holds[l.Token] = true
+	return l, func() {
+		m.leaseMu.Lock()
+		defer m.leaseMu.Unlock()
+		if m.holds[l.Token] {
+			m.holds[l.Token] = false
+		}
+	}
+}
+
+// forget drops a lease that was given back.
+func (m *Manager) forget(token string) {
+	m.leaseMu.Lock()
+	defer m.leaseMu.Unlock()
+	delete(m.holds, token)
 }

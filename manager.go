@@ -49,7 +49,8 @@ type Manager struct {
 	limiter *storeLimiter
 
 	leaseMu sync.Mutex
-	leases  map[string]watchedLease
+	leases  map[string]watchedLease // by certificate or deployment
+	holds   map[string]bool         // tokens of our leases; false: the work has ended
 
 	tls tlsCache
 }
