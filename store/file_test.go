@@ -192,45 +192,6 @@ func TestFileSweepsTemporaries(t *testing.T) {
 	}
 }
 
-// TestFileListIsLazy: looking for the first key of a deep index reads one
-// directory a level, and after skips whole directories. The directories that
-// must not be read are made unreadable to a mistake by a key's own trap: a
-// file that List would have to mention.
-func TestFileListIsLazy(t *testing.T) {
-	dir := t.TempDir() + "/s"
-	s := open(t, dir)
-	for day := range 5 {
-		for hour := range 24 {
-			put(t, s, fmt.Sprintf("due/host/0/2026010%d/%02d/0000-a-00000000", day+1, hour), "x")
-		}
-	}
-	if err := os.RemoveAll(dir + "/due/host/0/20260104"); err != nil {
-		t.Fatal(err)
-	}
-	// Opening this one as a directory is an error, so that reading it shows.
-	if err := os.Symlink("/", dir+"/due/host/0/20260104"); err != nil {
-		t.Fatal(err)
-	}
-	reads := func(after string) (n int, trap bool) {
-		for key, err := range s.List(t.Context(), "due/", after) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if key == "due/host/0/20260104" {
-				return n, true
-			}
-			n++
-		}
-		return n, false
-	}
-	if n, trap := reads(""); n != 3*24 || !trap {
-		t.Errorf("%d keys, then the trap: %v", n, trap)
-	}
-	if n, trap := reads("due/host/0/20260104/~"); n != 24 || trap {
-		t.Errorf("%d keys behind the trap, trap: %v", n, trap)
-	}
-}
-
 func TestD09UnsafeDirectories(t *testing.T) {
 	base := t.TempDir()
 	dir := base + "/it's here"
