@@ -31,7 +31,10 @@ func ParseJSON(data []byte) (*Node, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	n, err := jsonNode(dec, 0)
-	if err == nil {
+	switch {
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
+	case err == nil:
 		if _, extra := dec.Token(); !errors.Is(extra, io.EOF) {
 			err = errors.New("there is something behind the value")
 		}
@@ -48,9 +51,6 @@ func jsonNode(dec *json.Decoder, depth int) (*Node, error) {
 	}
 	t, err := dec.Token()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			err = io.ErrUnexpectedEOF
-		}
 		return nil, err
 	}
 	switch v := t.(type) {

@@ -2,8 +2,11 @@ package plug
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -164,4 +167,30 @@ func join(path, key string) string {
 		return path + key
 	}
 	return path + "." + key
+}
+
+// Digest returns a hash of what is written in n, whatever its layout: two nodes
+// with the same keys and values have the same digest.
+func (n *Node) Digest() string {
+	h := sha256.New()
+	n.digest(h)
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+func (n *Node) digest(w io.Writer) {
+	switch v := n.Value.(type) {
+	case []*Node:
+		fmt.Fprintf(w, "list %d\n", len(v))
+		for _, e := range v {
+			e.digest(w)
+		}
+	case []Field:
+		fmt.Fprintf(w, "map %d\n", len(v))
+		for _, f := range slices.SortedFunc(slices.Values(v), func(a, b Field) int { return cmp.Compare(a.Key, b.Key) }) {
+			fmt.Fprintf(w, "%q\n", f.Key)
+			f.Value.digest(w)
+		}
+	default:
+		fmt.Fprintf(w, "%T %q\n", v, fmt.Sprint(v))
+	}
 }

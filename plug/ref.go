@@ -134,8 +134,10 @@ type reference interface {
 // its own fields and those in structs, lists and pointers below it. A Ref in a
 // map cannot be filled in and is refused when the plug-in is added.
 func eachRef(v reflect.Value, f func(reference) error) error {
-	if r, ok := v.Addr().Interface().(reference); ok {
-		return f(r)
+	if v.CanInterface() { // false for an embedded struct that is not exported
+		if r, ok := v.Addr().Interface().(reference); ok {
+			return f(r)
+		}
 	}
 	switch v.Kind() {
 	case reflect.Struct:

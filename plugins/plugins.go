@@ -1,0 +1,43 @@
+// Package plugins holds the one table that names every plug-in.
+package plugins
+
+import (
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/deploy"
+	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/solve"
+	"github.com/inkan-acme/inkan/store"
+)
+
+// All returns a new set of all plug-ins. A new one is a line here.
+func All() *plug.Set {
+	s := new(plug.Set)
+
+	plug.Add(&s.Stores, "file", store.File)
+	plug.Add(&s.Stores, "mem", store.MemPlugin)
+
+	plug.AddSolver(&s.Solvers, "http-01", inkan.HTTP01, solve.HTTP01)
+	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
+	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, webroot)
+
+	plug.Add(&s.Deployers, "exec", deploy.Exec)
+	plug.Add(&s.Deployers, "files", deploy.Files)
+
+	return s
+}
+
+// webrootConfig holds the options of webroot.
+type webrootConfig struct {
+	_   struct{} `help:"puts the answers to http-01 challenges into the directory of a web server that runs already"`
+	Dir string   `json:"dir" help:"the web server's document root; the answers go to .well-known/acme-challenge below it" required:"true"`
+}
+
+// webroot is http-01 over a public file store. Plug-in packages do not know
+// each other, so the two meet here.
+func webroot(env plug.Env, c webrootConfig) (inkan.Solver, error) {
+	s, err := store.File(env, store.FileConfig{Dir: c.Dir, Public: true})
+	if err != nil {
+		return nil, err
+	}
+	return solve.HTTP01(env, solve.HTTP01Config{Store: plug.Ref[inkan.Store]{Value: s}})
+}
