@@ -13,7 +13,7 @@ import (
 // peerWait is how long a process leaves the registration to another one that
 // journalled the account key first. Then it registers the same key itself,
 // which yields the same account (RFC 8555 section 7.3).
-const peerWait = 3 * time.Second
+const peerWait = time.Second
 
 // account is an account that may sign.
 type account struct {
