@@ -50,11 +50,7 @@ func (h *http01) Present(ctx context.Context, challenges []inkan.Challenge) ([]i
 	if err := checkAll(challenges); err != nil {
 		return nil, err
 	}
-	err := each(challenges, func(c inkan.Challenge) error { return h.present(ctx, c) })
-	if err != nil {
-		return nil, err
-	}
-	return make([]inkan.Undo, len(challenges)), nil
+	return nil, each(challenges, func(c inkan.Challenge) error { return h.present(ctx, c) })
 }
 
 func (h *http01) present(ctx context.Context, c inkan.Challenge) error {
