@@ -36,9 +36,11 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 		if !bytes.HasPrefix(rest, []byte("-----BEGIN CERTIFICATE-----")) {
 			return nil, fail("it holds something other than certificates")
 		}
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+		// pem.Decode passes over what it cannot read to the next block; here
+		// nothing may be passed over.
+		block, behind := pem.Decode(rest)
+		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 ||
+			bytes.Count(rest[:len(rest)-len(behind)], []byte("-----BEGIN")) != 1 {
 			return nil, fail("it holds something other than certificates")
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
@@ -48,7 +50,7 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 		if certs = append(certs, c); len(certs) > maxChainCerts {
 			return nil, fail("it has more than %d certificates", maxChainCerts)
 		}
-		rest = bytes.TrimLeft(rest, " \t\r\n")
+		rest = bytes.TrimLeft(behind, " \t\r\n")
 	}
 	if len(certs) == 0 {
 		return nil, fail("it is empty")
@@ -101,9 +103,11 @@ func leafIdentifiers(leaf *x509.Certificate) []string {
 		ids = append(ids, DNS+":"+strings.ToLower(n))
 	}
 	for _, ip := range leaf.IPAddresses {
-		if id, err := ParseIdentifier(ip.String()); err == nil {
-			ids = append(ids, IP+":"+id.Value)
+		id, err := ParseIdentifier(ip.String())
+		if err != nil {
+			id.Value = Printable(ip.String(), 60) // equal to nothing that was asked
 		}
+		ids = append(ids, IP+":"+id.Value)
 	}
 	for range len(leaf.EmailAddresses) + len(leaf.URIs) {
 		ids = append(ids, "other:")

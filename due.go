@@ -30,8 +30,10 @@ func parseDue(key, queue string) (at time.Time, name string, err error) {
 	rest, ok := strings.CutPrefix(key, queue)
 	const stamp = "20060102/15/0405"
 	if ok && len(rest) > len(stamp)+1+1+8 && rest[len(stamp)] == '-' && rest[len(rest)-9] == '-' {
-		if at, err = time.Parse(stamp, rest[:len(stamp)]); err == nil {
-			return at, rest[len(stamp)+1 : len(rest)-9], nil
+		at, err = time.Parse(stamp, rest[:len(stamp)])
+		name = rest[len(stamp)+1 : len(rest)-9]
+		if err == nil && CheckName(name) == nil {
+			return at, name, nil
 		}
 	}
 	return time.Time{}, "", fmt.Errorf("the key %q is not a due entry", key)

@@ -163,8 +163,14 @@ func HintsOf(err error) []string {
 func RetryAfterOf(err error) time.Time {
 	var at time.Time
 	for err != nil {
-		if e, ok := err.(*Error); ok && e.RetryAfter.After(at) {
-			at = e.RetryAfter
+		if e, ok := err.(*Error); ok {
+			at = later(at, e.RetryAfter)
+		}
+		if many, ok := err.(interface{ Unwrap() []error }); ok {
+			for _, one := range many.Unwrap() {
+				at = later(at, RetryAfterOf(one))
+			}
+			return at
 		}
 		err = errors.Unwrap(err)
 	}

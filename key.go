@@ -150,14 +150,15 @@ func (k *PrivateKey) PEM() ([]byte, error) {
 // Type returns the key type, or an error for a kind of key we do not use.
 func (k *PrivateKey) Type() (KeyType, error) { return KeyTypeOf(k.signer.Public()) }
 
-// String, GoString, Format and LogValue never show the key.
-func (k *PrivateKey) String() string             { return "[private key]" }
-func (k *PrivateKey) GoString() string           { return "[private key]" }
-func (k *PrivateKey) LogValue() slog.Value       { return slog.StringValue("[private key]") }
-func (k *PrivateKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[private key]") }
+// String, GoString, Format and LogValue never show the key, not even that of a
+// copy: hence no pointer receivers.
+func (k PrivateKey) String() string             { return "[private key]" }
+func (k PrivateKey) GoString() string           { return "[private key]" }
+func (k PrivateKey) LogValue() slog.Value       { return slog.StringValue("[private key]") }
+func (k PrivateKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[private key]") }
 
 // MarshalJSON never shows the key.
-func (k *PrivateKey) MarshalJSON() ([]byte, error) { return []byte(`"[private key]"`), nil }
+func (k PrivateKey) MarshalJSON() ([]byte, error) { return []byte(`"[private key]"`), nil }
 
 // KeyTypeOf returns the key type of a public key.
 func KeyTypeOf(pub crypto.PublicKey) (KeyType, error) {
@@ -220,8 +221,8 @@ func (s *StoredKey) Equal(o *StoredKey) bool {
 	return s != nil && o != nil && s.Form == o.Form && bytes.Equal(s.Data, o.Data)
 }
 
-// Format never shows the data.
-func (s *StoredKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[stored key]") }
+// Format never shows the data, not even that of a copy.
+func (s StoredKey) Format(f fmt.State, _ rune) { fmt.Fprint(f, "[stored key]") }
 
 // LogValue never shows the data.
-func (s *StoredKey) LogValue() slog.Value { return slog.StringValue("[stored key]") }
+func (s StoredKey) LogValue() slog.Value { return slog.StringValue("[stored key]") }

@@ -69,8 +69,9 @@ type takeQueue struct {
 }
 
 type taker struct {
-	id   string
-	done chan error
+	id    string
+	fresh bool // deducted just now, not by an earlier Take
+	done  chan error
 }
 
 const maxTogether = 20
@@ -80,18 +81,19 @@ func newLimiter(s Store, now func() time.Time) *storeLimiter {
 }
 
 func (l *storeLimiter) Take(ctx context.Context, id string, buckets []Bucket) error {
-	for i, b := range buckets {
+	var taken []Bucket // by this call: what an earlier one took may have been used
+	for _, b := range buckets {
 		var err error
 		if b.Capacity == 0 {
 			err = l.blocked(ctx, b)
 		} else {
-			err = l.takeOne(ctx, id, b)
+			var fresh bool
+			if fresh, err = l.takeOne(ctx, id, b); fresh {
+				taken = append(taken, b)
+			}
 		}
 		if err != nil {
-			if i > 0 {
-				err = errors.Join(err, l.Back(context.WithoutCancel(ctx), id, buckets[:i]))
-			}
-			return err
+			return errors.Join(err, l.Back(context.WithoutCancel(ctx), id, taken))
 		}
 	}
 	return nil
@@ -114,9 +116,9 @@ func limited(b Bucket, until time.Time, why string) error {
 }
 
 // takeOne joins the takers that wait for the bucket; the first of them serves
-// all that have come until it writes.
-func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) error {
-	me := &taker{id, make(chan error, 1)}
+// all that have come until it writes. fresh reports that a token was deducted.
+func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) (fresh bool, err error) {
+	me := &taker{id: id, done: make(chan error, 1)}
 	l.mu.Lock()
 	q := l.queues[b.Key]
 	if q == nil {
@@ -126,7 +128,8 @@ func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) error {
 	q.waiting = append(q.waiting, me)
 	if q.busy {
 		l.mu.Unlock()
-		return <-me.done
+		err = <-me.done
+		return me.fresh, err
 	}
 	q.busy = true
 	for len(q.waiting) > 0 {
@@ -140,7 +143,8 @@ func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) error {
 	q.busy = false
 	delete(l.queues, b.Key)
 	l.mu.Unlock()
-	return <-me.done
+	err = <-me.done
+	return me.fresh, err
 }
 
 // serve takes a token for each of batch in one write. The write must not be
@@ -156,6 +160,7 @@ func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 		changed := false
 		for i, t := range batch {
 			_, holds := v.Taken[t.id]
+			t.fresh = false
 			switch {
 			case now.Before(v.Until):
 				errs[i] = limited(b, v.Until, "the CA asked to wait")
@@ -167,7 +172,7 @@ func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 			default:
 				v.Tokens--
 				v.Taken[t.id] = now
-				errs[i], changed = nil, true
+				errs[i], t.fresh, changed = nil, true, true
 			}
 		}
 		if !changed {
@@ -177,7 +182,7 @@ func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 	})
 	for i, t := range batch {
 		if err != nil {
-			errs[i] = err
+			errs[i], t.fresh = err, false
 		}
 		t.done <- errs[i]
 	}

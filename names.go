@@ -64,6 +64,8 @@ func ParseIdentifier(s string) (Identifier, error) {
 	name := strings.TrimSuffix(s, ".")
 	base, wildcard := strings.CutPrefix(name, "*.")
 	switch {
+	case name == "":
+		return fail("it is only a dot")
 	case name == "*" || base == "":
 		return fail("a wildcard needs a domain behind it, as in *.example.com")
 	case strings.Contains(base, "*"):
@@ -94,7 +96,8 @@ func ParseIdentifier(s string) (Identifier, error) {
 			}
 		}
 	}
-	if last := ascii[strings.LastIndexByte(ascii, '.')+1:]; strings.Trim(last, "0123456789") == "" {
+	// Mapping may have made an address out of full-width digits.
+	if last := ascii[strings.LastIndexByte(ascii, '.')+1:]; looksNumeric(last) {
 		return fail("its last label is a number, so it is neither a name nor an address")
 	}
 	if wildcard {
@@ -224,10 +227,13 @@ func CheckName(name string) error {
 }
 
 // Printable returns s fit for a terminal, a log and a table: control and
-// format characters escaped, cut to at most max bytes. Whatever a CA or a
-// network said passes through it before a person reads it.
+// format characters escaped, cut to at most max bytes, the last three of them
+// dots if anything is missing. Whatever a CA or a network said passes through
+// it before a person reads it.
 func Printable(s string, max int) string {
+	const dots = "..."
 	var b strings.Builder
+	whole := 0 // what may stay if the rest must go
 	for _, r := range s {
 		piece := string(r)
 		switch {
@@ -237,10 +243,12 @@ func Printable(s string, max int) string {
 			piece = fmt.Sprintf("\\u%04x", r)
 		}
 		if b.Len()+len(piece) > max {
-			b.WriteString("...")
-			break
+			return b.String()[:whole] + dots[:min(max, len(dots))]
 		}
 		b.WriteString(piece)
+		if b.Len()+len(dots) <= max {
+			whole = b.Len()
+		}
 	}
 	return b.String()
 }
