@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/solve"
+	"github.com/inkan-acme/inkan/store"
+)
+
+type options struct {
+	data, domains, email, ca, caRoot string
+	agreeTerms                       bool
+}
+
+// site is a manager of one certificate and the handler that answers its CA.
+type site struct {
+	manager *inkan.Manager
+	proofs  solve.Responder // goes onto port 80
+	request inkan.CertificateRequest
+	watch   time.Duration // how often to look for new versions; 0: the default
+}
+
+// newSite puts a manager together: where things are kept, which CA issues, how
+// control is proven. It asks nothing of the CA yet.
+func newSite(o options) (*site, error) {
+	ids, err := inkan.ParseIdentifiers(strings.Split(o.domains, ","))
+	if err != nil {
+		return nil, err
+	}
+	// The inkan command finds the same store with --data.
+	files, err := store.File(plug.Env{}, store.FileConfig{Dir: filepath.Join(o.data, "store")})
+	if err != nil {
+		return nil, err
+	}
+
+	config := acme.Config{Name: o.ca, AgreeTerms: o.agreeTerms}
+	if strings.Contains(o.ca, "://") {
+		config.Name, config.Directory = acme.CAName(o.ca), o.ca
+	}
+	if o.email != "" {
+		config.Contacts = []string{o.email}
+	}
+	if o.caRoot != "" {
+		pem, err := os.ReadFile(o.caRoot)
+		if err != nil {
+			return nil, err
+		}
+		if config.Roots = x509.NewCertPool(); !config.Roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate in PEM form", o.caRoot)
+		}
+	}
+	const account = "default"
+	client, err := acme.New(plug.Env{}, config, inkan.Accounts(files, config.Name, account))
+	if err != nil {
+		return nil, err
+	}
+
+	s := &site{request: inkan.CertificateRequest{
+		Name:        "site",
+		Identifiers: ids,
+		CAs:         []string{config.Name},
+		Account:     account,
+		KeyTypes:    []inkan.KeyType{inkan.ECDSAP256},
+		Validations: []inkan.Validation{{Type: inkan.HTTP01, Solver: "port-80"}},
+	}}
+	// Requests name CAs and solvers; what the names mean is said here.
+	s.manager = &inkan.Manager{
+		Store: files,
+		Issuer: func(_ context.Context, ca, account string) (inkan.Issuer, error) {
+			if ca != config.Name {
+				return nil, fmt.Errorf("this program does not know the CA %s", ca)
+			}
+			return client, nil
+		},
+		Solver: func(context.Context, string) (inkan.Solver, error) { return &s.proofs, nil },
+	}
+	return s, nil
+}
+
+// renewForEver records what is wanted, gets it, and from then on does whatever
+// is due. A failure is logged and tried again at the time the plan says: the
+// certificate in force is served meanwhile.
+func (s *site) renewForEver(ctx context.Context) error {
+	if _, err := s.manager.Record(ctx, s.request, inkan.OriginAPI); err != nil {
+		return err
+	}
+	for {
+		next, err := s.renew(ctx, inkan.PlanOptions{})
+		if err != nil && ctx.Err() == nil {
+			slog.Error("renewal failed", "error", err, "hints", inkan.HintsOf(err), "next", next)
+		}
+		select {
+		case <-time.After(time.Until(next)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// renew plans, carries the plan out and says when to do so again: when the
+// certificate next wants something, at most an hour from now.
+func (s *site) renew(ctx context.Context, o inkan.PlanOptions) (next time.Time, err error) {
+	soonest, next := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
+	plan, err := s.manager.Plan(ctx, o)
+	if err != nil {
+		return next, err
+	}
+	report := s.manager.Run(ctx, plan)
+	for _, r := range report.Results {
+		if !r.Next.IsZero() && r.Next.Before(next) {
+			next = r.Next
+		}
+		if r.Issued {
+			slog.Info("issued", "certificate", r.Name, "until", r.Version.Pairs[0].Leaf.NotAfter)
+		}
+	}
+	if next.Before(soonest) {
+		next = soonest
+	}
+	return next, report.Err()
+}
