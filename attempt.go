@@ -131,6 +131,13 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 	return errBusy
 }
 
+// lastState returns the state as we last wrote it.
+func (a *attempt) lastState() State {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.state.v
+}
+
 // casState changes state while we hold the lease. A conflict is harmless when
 // the lease is still ours: somebody recorded a request. Their due entry then
 // stays in force.

@@ -232,6 +232,7 @@ func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observ
 type activations struct {
 	mu    sync.Mutex
 	byKey map[string]*activation
+	names map[string]string // certificates that wait, each at its last target
 }
 
 type activation struct {
@@ -239,11 +240,22 @@ type activation struct {
 	deps []*deployment
 }
 
-func newActivations() *activations { return &activations{byKey: map[string]*activation{}} }
+func newActivations() *activations {
+	return &activations{byKey: map[string]*activation{}, names: map[string]string{}}
+}
+
+// waiting reports whether the certificate, at that target if one is named,
+// waits for its activation.
+func (a *activations) waiting(name, target string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.names[name] != "" && (target == "" || a.names[name] == target)
+}
 
 func (a *activations) add(act Activator, d *deployment) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.names[d.name] = d.target
 	key := act.ActivationKey()
 	if a.byKey[key] == nil {
 		a.byKey[key] = &activation{act: act}

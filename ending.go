@@ -26,7 +26,7 @@ func (a *attempt) finish(ctx context.Context, published bool) error {
 		return err
 	}
 	// Row 16.
-	next := a.settled(a.state.v, after, published, now)
+	next := a.settled(a.lastState(), after, published, now)
 	at := *after
 	at.State = next
 	due := a.m.nextDue(&at, now)
@@ -69,7 +69,7 @@ func (a *attempt) end(ctx context.Context, due time.Time, change func(*State)) e
 		return errors.Join(err, a.m.Store.Delete(ctx, key)) // nobody else knows it
 	}
 	a.m.forget(a.token)
-	inForce := a.state.v.Due
+	inForce := a.lastState().Due
 	for _, k := range append(append(slices.Clone(a.known), a.ourDue...), key) {
 		if k == inForce {
 			continue
@@ -99,7 +99,7 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 		// It ran out while nobody worked on it: a new order, at once.
 		return a.close(ctx, nil, now)
 	}
-	attempts := a.state.v.Attempts
+	attempts := a.lastState().Attempts
 	if kind != Pending {
 		attempts++
 	}
@@ -152,8 +152,11 @@ func joinLines(lines []string) string {
 
 func failure(st *State, cause error, attempts int, retry, now time.Time) {
 	st.Attempts, st.LastError = attempts, lastError(cause, now)
+	// What was asked of us, not our own back-off, holds for everybody.
 	st.NotBefore = time.Time{}
-	if errors.Is(cause, RateLimited) || !RetryAfterOf(cause).IsZero() {
+	if ra := RetryAfterOf(cause); !ra.IsZero() {
+		st.NotBefore = clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter))
+	} else if errors.Is(cause, RateLimited) {
 		st.NotBefore = retry
 	}
 	if KindOf(cause) == Pending {

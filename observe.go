@@ -67,7 +67,11 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 		o.Abandoned = true
 	}
 	if len(o.Current.Pairs) > 0 {
-		o.Version, o.VersionErr = LoadVersion(ctx, m.Store, name, o.Current)
+		o.Version, err = LoadVersion(ctx, m.Store, name, o.Current)
+		if _, damaged := errors.AsType[*DamagedError](err); err != nil && !damaged {
+			return nil, err // a Store that fails now says nothing about the version
+		}
+		o.VersionErr = err
 	}
 	if o.Request == nil {
 		return o, nil

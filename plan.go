@@ -168,7 +168,10 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 	r := whenToRenew(o.Name, leaf, ari)
 	if r.byCA && !r.at.After(now) {
 		if at := afterRenewals(r.at, o.State.Renewals); at.After(now) {
-			r = renewal{earlier(at, whenToRenew(o.Name, leaf, ARIState{}).at), "the CA suggests it again, but once a day and twice a week is enough", false}
+			r = whenToRenew(o.Name, leaf, ARIState{})
+			if at.Before(r.at) {
+				r = renewal{at, "the CA suggests it again, but once a day and twice a week is enough", false}
+			}
 		}
 	}
 	if !r.at.After(now) {

@@ -191,6 +191,9 @@ func LoadVersionAt(ctx context.Context, s Store, name, dir string, n uint64) (*V
 // KeepKey stores a private key that somebody brings along on this machine, so
 // that an order may use it, and returns the policy that names it.
 func (m *Manager) KeepKey(ctx context.Context, k *PrivateKey) (KeyPolicy, error) {
+	if m.Host == nil {
+		return KeyPolicy{}, Errorf(Operator, "keeping the private key", "this machine has no Host store")
+	}
 	spki, err := SPKIHash(k.Public())
 	if err != nil {
 		return KeyPolicy{}, err
@@ -238,7 +241,9 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 
 // finishDelete does what follows the tombstone; it may be repeated.
 func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
-	// Take the lease's place first: a worker that is paused now loses.
+	// Take the lease's place first: a worker that is paused now loses its
+	// state, and by the larger n its publication.
+	ordering := len(o.journals) > 0
 	st := o.State
 	due := st.Due
 	st.Due, st.Running, st.Lease, st.Attempts, st.LastError, st.ARI = "", "", nil, 0, nil, ARIState{}
@@ -248,18 +253,18 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 		}
 		return err
 	}
-	for _, j := range o.journals {
-		if err := m.cleanUp(ctx, j); err != nil {
-			return Errorf(KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
-		}
-	}
-	if len(o.Current.Pairs) > 0 {
+	if len(o.Current.Pairs) > 0 || ordering {
 		next := Current{N: o.Current.N + 1, Top: o.Current.Top, At: m.now().UTC()}
 		if err := o.current.save(ctx, m.Store, next); err != nil {
 			if errors.Is(err, ErrConflict) {
 				return errBusy
 			}
 			return err
+		}
+	}
+	for _, j := range o.journals {
+		if err := m.cleanUp(ctx, j); err != nil {
+			return Errorf(KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
 		}
 	}
 	var ids []Identifier
@@ -286,7 +291,12 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 			return fmt.Errorf("deleting %s: %w", key, err)
 		}
 	}
-	return writeEvent(ctx, m.Store, Event{ID: fmt.Sprintf("deleted-%d", o.current.v.N), At: o.current.v.At, Kind: EventDeleted, Name: o.Name})
+	at := o.current.v.At
+	if at.IsZero() {
+		at = m.now() // nothing was ever published
+	}
+	id := fmt.Sprintf("deleted-%s-%d", sumOf([]byte(o.Name))[:16], o.current.v.N) // n alone is shared by many names
+	return writeEvent(ctx, m.Store, Event{ID: id, At: at, Kind: EventDeleted, Name: o.Name})
 }
 
 // Revoke revokes the version in force. byKey signs with the certificate's own

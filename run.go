@@ -136,6 +136,9 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 		now := m.now()
 		res.Version = o.Version
 		steps := PlanCertificate(o, opt, now)
+		steps = slices.DeleteFunc(steps, func(s Step) bool { // the end of the run activates and records them
+			return s.Action == ActionDeploy && acts.waiting(c.Name, s.Target)
+		})
 		i := slices.IndexFunc(steps, func(s Step) bool {
 			return s.Action != ActionWait && (!dead || s.Action == ActionDeploy)
 		})
@@ -149,6 +152,9 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 				if !s.At.IsZero() && (res.Next.IsZero() || s.At.Before(res.Next)) {
 					res.Next = s.At
 				}
+			}
+			if !acts.waiting(c.Name, "") {
+				res.Err = errors.Join(res.Err, m.tidyHostDue(ctx, c, o))
 			}
 			res.Err = errors.Join(res.Err, m.tidyDue(ctx, c, o, now))
 			return res
@@ -165,6 +171,7 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 		case ActionLook:
 			err = m.look(ctx, o)
 			opt.Asked = false
+			dead = err != nil // it would be asked again and again
 		case ActionTidy:
 			err = m.tidy(ctx, o)
 			dead = err != nil
@@ -214,9 +221,6 @@ func earliest(steps []Step) time.Time {
 // touches state, so that a paused writer who counts on such an entry loses its
 // own write; and it leaves them while something runs.
 func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, now time.Time) error {
-	if err := m.tidyHostDue(ctx, c, o); err != nil {
-		return err
-	}
 	if len(c.met) == 0 || o.State.Running != "" || o.HeldBy != nil {
 		return nil
 	}
@@ -232,7 +236,7 @@ func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, 
 		if next.IsZero() {
 			st.Due = ""
 		} else {
-			st.Due = dueKey(certQueue, next, o.Name)
+			st.Due = dueKey(certQueue, later(next, st.NotBefore), o.Name)
 			if err := putDue(ctx, m.Store, st.Due); err != nil {
 				return err
 			}
@@ -311,7 +315,7 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 		}
 	}
 	err := o.state.save(ctx, m.Store, st)
-	if errors.Is(err, ErrConflict) {
+	if errors.Is(err, ErrConflict) && st.Due != old {
 		return m.Store.Delete(ctx, st.Due) // nobody else knows it
 	}
 	if err == nil && old != "" && old != st.Due {
