@@ -39,6 +39,16 @@ func (in *Instances) Deployer(name string) (inkan.Deployer, error) {
 	return open(in, &in.config.set.Deployers, in.config.doc.Targets, "targets", name)
 }
 
+// TargetDigest returns a hash of the options of a target, so that a change of
+// them is noticed; "" if the file has no such target.
+func (in *Instances) TargetDigest(name string) string {
+	e, ok := in.config.doc.Targets.find(name)
+	if !ok {
+		return ""
+	}
+	return e.node.Digest()
+}
+
 // Store opens the store for Inkan's state. It returns nil if the file names
 // none.
 func (in *Instances) Store() (inkan.Store, error) {

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/plug"
+)
+
+// What a request names (a CA, a solver, a target) means what this machine says
+// it means: in its configuration file, else in its Host store.
+
+// hostCA is what --ca URL and --ca-root FILE leave in the Host store.
+type hostCA struct {
+	Directory string `json:"directory" help:"URL of the directory"`
+	Roots     string `json:"roots" help:"PEM file of the roots to trust for it"`
+	Staging   bool   `json:"staging" help:"its certificates are for tests"`
+}
+
+// caOf returns what is known of a CA by its name.
+func (a *app) caOf(ctx context.Context, name string) (hostCA, error) {
+	cfg, cfgErr := a.config()
+	if cfgErr == nil && cfg != nil {
+		if c, ok := cfg.CAs[name]; ok {
+			return hostCA{c.Directory, c.Roots, c.Staging}, nil
+		}
+	}
+	r, err := a.loadHost(ctx, inkan.HostCAs, name)
+	if err == nil {
+		var c hostCA
+		err = plug.DecodeJSON(r.Options, plug.Resolver{})(&c)
+		return c, err
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return hostCA{}, err
+	}
+	if known, ok := acme.KnownCA(name); ok {
+		return hostCA{Staging: known.Staging}, nil
+	}
+	if cfgErr != nil {
+		return hostCA{}, cfgErr
+	}
+	return hostCA{}, inkan.Errorf(inkan.Operator, "CA "+name, "this machine does not know it").
+		WithHint("name its directory with --ca URL, or under cas: in the configuration file")
+}
+
+// issuer implements Manager.Issuer.
+func (a *app) issuer(ctx context.Context, ca, account string) (inkan.Issuer, error) {
+	return a.client(ctx, ca, account, accountFlags{})
+}
+
+// accountFlags is what the command line says about an account.
+type accountFlags struct {
+	emails     []string
+	agreeTerms bool
+	keyType    inkan.KeyType
+	eabKeyID   string
+	eabKey     plug.Secret
+	eabAlg     string
+}
+
+// client returns the ACME client of an account, made once. Flags only matter
+// the first time.
+func (a *app) client(ctx context.Context, ca, account string, f accountFlags) (*acme.Client, error) {
+	known, err := a.caOf(ctx, ca)
+	if err != nil {
+		return nil, err
+	}
+	s, _, err := a.stores()
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	key := ca + "/" + account
+	if c := a.clients[key]; c != nil {
+		return c, nil
+	}
+	c := acme.Config{Name: ca, Directory: known.Directory, Account: account, Contacts: f.emails, AgreeTerms: f.agreeTerms,
+		KeyType: f.keyType, EABKeyID: f.eabKeyID, EABKey: f.eabKey, EABAlgorithm: f.eabAlg, UserAgent: "inkan/" + version(), Proxy: a.proxy}
+	if known.Roots != "" {
+		pem, err := os.ReadFile(known.Roots)
+		if err != nil {
+			return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "its roots: %w", err)
+		}
+		c.Roots = x509.NewCertPool()
+		if !c.Roots.AppendCertsFromPEM(pem) {
+			return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "there is no certificate in %s", known.Roots)
+		}
+	}
+	if cfg, err := a.configLocked(); err == nil && cfg != nil {
+		acct, err := cfg.Account(account, ca, a.secret)
+		if err != nil {
+			return nil, err
+		}
+		if len(c.Contacts) == 0 {
+			c.Contacts = acct.Emails
+		}
+		c.AgreeTerms = c.AgreeTerms || acct.AgreeTerms
+		if c.KeyType == "" {
+			c.KeyType = acct.Key
+		}
+		if acct.EAB != nil && c.EABKeyID == "" {
+			c.EABKeyID, c.EABKey, c.EABAlgorithm = acct.EAB.KeyID, acct.EAB.HMACKey, acct.EAB.Alg
+		}
+	}
+	if a.throttles[ca] == nil {
+		if k, ok := acme.KnownCA(ca); ok {
+			a.throttles[ca] = acme.NewThrottle(k.Limits)
+		}
+	}
+	c.Throttle = a.throttles[ca]
+	client, err := acme.New(a.plugEnv(), c, inkan.Accounts(s, ca, account))
+	if err != nil {
+		return nil, err
+	}
+	a.clients[key] = client
+	return client, nil
+}
+
+// proxy follows HTTPS_PROXY and NO_PROXY as this program was given them.
+func (a *app) proxy(r *http.Request) (*url.URL, error) { return a.proxyFunc()(r.URL) }
+
+// solver implements Manager.Solver.
+func (a *app) solver(ctx context.Context, name string) (inkan.Solver, error) {
+	return resolve(ctx, a, "solver", inkan.HostSolvers, &a.set.Solvers, name, func() (inkan.Solver, bool, error) {
+		if _, err := a.config(); err != nil {
+			return nil, false, err
+		}
+		if a.instances == nil || !slices.Contains(a.cfg.Solvers(), name) {
+			return nil, false, nil
+		}
+		s, err := a.instances.Solver(name)
+		return s, true, err
+	})
+}
+
+// target implements Manager.Target.
+func (a *app) target(ctx context.Context, name string) (*inkan.Target, error) {
+	digest := ""
+	d, err := resolve(ctx, a, "target", inkan.HostTargets, &a.set.Deployers, name, func() (inkan.Deployer, bool, error) {
+		if _, err := a.config(); err != nil {
+			return nil, false, err
+		}
+		if a.instances == nil || !slices.Contains(a.cfg.Targets(), name) {
+			return nil, false, nil
+		}
+		digest = a.instances.TargetDigest(name)
+		d, err := a.instances.Deployer(name)
+		return d, true, err
+	})
+	if errors.Is(err, errNotHere) {
+		return nil, fs.ErrNotExist // another machine deploys there
+	}
+	if err != nil {
+		return nil, err
+	}
+	if digest == "" {
+		digest = name // names of host records are hashes of their options
+	}
+	return &inkan.Target{Deployer: d, Options: digest}, nil
+}
+
+// errNotHere reports that this machine has nothing of the name.
+var errNotHere = errors.New("this machine has none of this name")
+
+// resolve looks a name up in the configuration file, else in the Host store.
+func resolve[T any](ctx context.Context, a *app, what, family string, kind *plug.Kind[T], name string, configured func() (T, bool, error)) (T, error) {
+	var zero T
+	v, ok, cfgErr := configured()
+	if ok {
+		return v, cfgErr
+	}
+	key := family + "/" + name
+	a.mu.Lock()
+	made, ok := a.hostMade[key]
+	a.mu.Unlock()
+	if ok {
+		return made.(T), nil
+	}
+	r, err := a.loadHost(ctx, family, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if cfgErr != nil {
+			return zero, cfgErr
+		}
+		return zero, inkan.Errorf(inkan.Operator, fmt.Sprintf("%s %s", what, name), "%w", errNotHere).
+			WithHint("define it under %ss: in the configuration file", what)
+	}
+	if err != nil {
+		return zero, err
+	}
+	v, err = plug.Open(a.set, kind, a.plugEnv(), r.Kind, plug.DecodeJSON(r.Options, plug.Resolver{Secret: a.secret}))
+	if err != nil {
+		return zero, inkan.Errorf(inkan.KindOf(err), fmt.Sprintf("%s %s", what, name), "%w", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if made, ok := a.hostMade[key]; ok {
+		return made.(T), nil // somebody was faster; there must be one only
+	}
+	a.hostMade[key] = v
+	return v, nil
+}
+
+// loadHost reads a record of the Host store; in a dry run also from the real
+// one.
+func (a *app) loadHost(ctx context.Context, family, name string) (inkan.HostRecord, error) {
+	_, host, err := a.stores()
+	if err != nil {
+		return inkan.HostRecord{}, err
+	}
+	r, err := inkan.LoadHost(ctx, host, family, name)
+	if errors.Is(err, fs.ErrNotExist) && a.realHost != nil {
+		r, err = inkan.LoadHost(ctx, a.realHost, family, name)
+	}
+	return r, err
+}
+
+// hostRecord keeps options given on the command line and returns the name under
+// which requests refer to them.
+func (a *app) hostRecord(ctx context.Context, family, kind string, options any) (string, error) {
+	_, host, err := a.stores()
+	if err != nil {
+		return "", err
+	}
+	data, err := json.Marshal(options)
+	if err != nil {
+		return "", err
+	}
+	r := inkan.HostRecord{Kind: kind, Options: data}
+	name := inkan.HostName(r)
+	return name, inkan.SaveHost(ctx, host, family, name, r)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/net/http/httpproxy"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// Exit statuses (docs/reference/exit-status.md). With --detailed-exitcode a run
+// that changed something ends with 0 and one that changed nothing with 2, as
+// acme-client's does (ACL-14).
+const (
+	exitDone      = 0
+	exitFailed    = 1
+	exitUsage     = 2
+	exitUnchanged = 2
+	exitUsage64   = 64 // usage with --detailed-exitcode
+)
+
+// usageError marks what is wrong with the command line itself.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// execute runs the command and returns the exit status.
+func (a *app) execute(ctx context.Context) int {
+	defer a.close()
+	cmd := a.rootCommand()
+	cmd.SetArgs(joinListenAddress(a.args))
+	cmd.SetIn(a.stdin)
+	cmd.SetOut(a.stdout)
+	cmd.SetErr(a.stderr)
+	err := cmd.ExecuteContext(ctx)
+	if err == nil {
+		if a.detailed && !a.changed {
+			return exitUnchanged
+		}
+		return exitDone
+	}
+	a.printError(err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		if a.detailed {
+			return exitUsage64
+		}
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func (a *app) rootCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "inkan",
+		Short: "Obtain, keep, place and renew TLS certificates",
+		Long: `Inkan obtains TLS certificates from ACME certificate authorities (Let's
+Encrypt and every other), keeps them safe, renews them and brings them to
+where they are used.
+
+The first certificate:   inkan issue
+And for ever after:      inkan renew      (from a timer, once an hour)`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{errors.New("there is no command " + inkan.Printable(args[0], 40) + suggestions(cmd, args[0]))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	f := cmd.PersistentFlags()
+	f.StringVar(&a.dataDir, "data", "", "keep state in `DIR` (default: /var/lib/inkan as root, else the XDG data home)")
+	f.StringVar(&a.configFile, "config", "", "read the configuration `FILE` (default: /etc/inkan/inkan.yaml as root, else the XDG config home)")
+	f.BoolVar(&a.json, "json", false, "write JSON to standard output")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "write nothing but errors")
+	f.CountVarP(&a.verbose, "verbose", "v", "tell more; twice tells every decision")
+	f.BoolVar(&a.detailed, "detailed-exitcode", false, "exit with 0 if something changed, 2 if not, 1 on failure, 64 on wrong usage")
+	cmd.AddCommand(
+		a.issueCommand(),
+		a.renewCommand(),
+		a.versionCommand(),
+	)
+	return cmd
+}
+
+// joinListenAddress lets --standalone ADDR be written with a space although the
+// address may be left out: what follows is an address if it is "port" or
+// "host:port". No name that can be in a certificate looks like that.
+func joinListenAddress(args []string) []string {
+	address := regexp.MustCompile(`^((\[[0-9a-fA-F:.]*\]|[^:\[\]]*):)?[0-9]+$`)
+	out := slices.Clone(args)
+	for i := 0; i+1 < len(out) && out[i] != "--"; i++ {
+		if out[i] == "--standalone" && address.MatchString(out[i+1]) {
+			addr := out[i+1]
+			if !strings.Contains(addr, ":") {
+				addr = ":" + addr
+			}
+			out = slices.Replace(out, i, i+2, "--standalone="+addr)
+		}
+	}
+	return out
+}
+
+func suggestions(cmd *cobra.Command, word string) string {
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return "; did you mean " + near[0] + "?"
+	}
+	return "; inkan --help lists them"
+}
+
+// version is the module's version, stamped by the go command.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// proxyFunc answers from the environment this program was started with.
+func (a *app) proxyFunc() func(*url.URL) (*url.URL, error) {
+	first := func(names ...string) string {
+		for _, n := range names {
+			if a.env[n] != "" {
+				return a.env[n]
+			}
+		}
+		return ""
+	}
+	c := httpproxy.Config{HTTPSProxy: first("HTTPS_PROXY", "https_proxy"), HTTPProxy: first("HTTP_PROXY", "http_proxy"), NoProxy: first("NO_PROXY", "no_proxy")}
+	return c.ProxyFunc()
+}
