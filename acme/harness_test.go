@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -422,3 +424,30 @@ func problem(w http.ResponseWriter, status int, kind, detail string) {
 }
 
 var errCrash = errors.New("crash")
+
+// payloadOf returns the payload of the JWS in r and leaves the body readable.
+func payloadOf(r *http.Request) string {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return ""
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	var jws struct{ Payload string }
+	if json.Unmarshal(body, &jws) != nil {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(jws.Payload)
+	if err != nil {
+		return ""
+	}
+	return string(payload)
+}
+
+// fuzzOrder is an order that is never sent, with one solver for http-01.
+func fuzzOrder(h hosts) *order {
+	c := &Client{hosts: h, host: "ca.example", name: "test", now: time.Now}
+	return &order{c: c, acct: &account{thumbprint: "thumb"}, r: inkan.IssueRequest{
+		Request: inkan.CertificateRequest{Validations: []inkan.Validation{{Type: inkan.HTTP01, Solver: "web"}}},
+		Solvers: map[string]inkan.Solver{"web": plainSolver{}},
+	}}
+}

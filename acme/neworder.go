@@ -83,7 +83,7 @@ func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject
 		return nil, err
 	}
 	if n := len(o.ids); n > 1 {
-		o.c.nonces.prefetch(ctx, n-1) // for the authorizations, beside this request
+		o.c.nonces.prefetch(ctx, n) // this request brings one back, so n for the authorizations
 	}
 	resp, err := o.c.postDirectory(ctx, epNewOrder, op, func(d *directory) string { return d.NewOrder }, o.acct.identity,
 		func(string) ([]byte, error) { return mustJSON(payload), nil })

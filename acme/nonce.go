@@ -64,6 +64,7 @@ func (n *nonces) put(value string) {
 func (n *nonces) get(ctx context.Context) (string, error) {
 	n.mu.Lock()
 	n.discardOld()
+	n.want = max(0, n.want-1) // this is what it was asked for
 	if k := len(n.free); k > 0 {
 		value := n.free[k-1].value
 		n.free = n.free[:k-1]
@@ -97,7 +98,8 @@ func (n *nonces) get(ctx context.Context) (string, error) {
 	return "", ctx.Err()
 }
 
-// prefetch asks for nonces until count are free, without waiting for them.
+// prefetch asks for nonces until there are enough for the next count calls of
+// get, without waiting for them.
 func (n *nonces) prefetch(ctx context.Context, count int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
