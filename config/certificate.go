@@ -164,18 +164,18 @@ func (l *loader) csr(r *inkan.CertificateRequest, c *certificate, path string) {
 		l.problems.AddError(c.CSR.pos, path, err)
 		return
 	}
-	csr, err := ParseCSR(data)
+	der, ids, kt, err := inkan.ParseCSR(data)
 	if err != nil {
 		l.problems.AddError(c.CSR.pos, path, err)
 		return
 	}
-	if len(c.Names) > 0 && !sameIdentifiers(r.Identifiers, csr.Identifiers) {
+	if len(c.Names) > 0 && !sameIdentifiers(r.Identifiers, ids) {
 		l.problems.Add(c.CSR.pos, path, "names and the CSR differ; leave names out to take those of the CSR")
 	}
 	if c.ReuseKey {
 		l.problems.Add(c.CSR.pos, path, "reuse_key makes no sense with csr: the key is yours")
 	}
-	r.CSR, r.Identifiers, r.KeyTypes = csr.DER, csr.Identifiers, []inkan.KeyType{csr.KeyType}
+	r.CSR, r.Identifiers, r.KeyTypes = der, ids, []inkan.KeyType{kt}
 }
 
 func sameIdentifiers(a, b []inkan.Identifier) bool {

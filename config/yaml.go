@@ -12,6 +12,7 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
+	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -21,6 +22,7 @@ const (
 	maxBytes   = 50 << 20
 	maxDepth   = 32
 	maxAliased = 100_000 // values that exist only because an alias repeats them
+	maxAnchors = 1000    // in one chunk
 )
 
 // parse reads one YAML document. Repeated keys stay in the result, so that
@@ -108,7 +110,7 @@ func (p *yamlParser) chunk(c chunk) *plug.Node {
 		return nil
 	}
 	tokens := lexer.Tokenize(c.text)
-	if !p.shallow(tokens) {
+	if !p.harmless(tokens) {
 		return nil
 	}
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
@@ -134,25 +136,35 @@ func (p *yamlParser) chunk(c chunk) *plug.Node {
 	return root
 }
 
-// shallow refuses deep nesting before the parser, which calls itself for each
-// level, sees it.
-func (p *yamlParser) shallow(tokens token.Tokens) bool {
-	flow, row := 0, 0
+// harmless refuses what would make the parser slow or deep, before it sees it:
+// it calls itself for each level.
+func (p *yamlParser) harmless(tokens token.Tokens) bool {
+	flow, row, anchors := 0, 0, 0
 	for _, t := range tokens {
+		row++
 		switch t.Type {
 		case token.MappingStartType, token.SequenceStartType:
 			flow++
 		case token.MappingEndType, token.SequenceEndType:
 			flow--
+		case token.AnchorType:
+			anchors++
+		case token.TagType:
+			p.problems.Add(p.pos(t), "", "YAML tags such as %s are not supported", inkan.Printable(strings.TrimSpace(t.Value), 40))
+			return false
+		case token.MappingKeyType:
+			p.problems.Add(p.pos(t), "", "keys that begin with ? are not supported")
+			return false
 		}
-		switch t.Type {
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			row++
-		default:
+		if t.Type != token.SequenceEntryType {
 			row = 0
 		}
 		if flow > maxDepth || row > maxDepth || t.Position.IndentNum > 50*maxDepth {
 			p.problems.Add(p.pos(t), "", "nested deeper than %d", maxDepth)
+			return false
+		}
+		if anchors > maxAnchors {
+			p.problems.Add(p.pos(t), "", "more than %d anchors", maxAnchors)
 			return false
 		}
 	}
@@ -213,8 +225,6 @@ func (p *yamlParser) node(n ast.Node, depth int) *plug.Node {
 		}
 		p.size += a.size
 		return a.node
-	case *ast.TagNode:
-		p.problems.Add(out.Pos, "", "YAML tags such as %s are not supported", strings.TrimSpace(n.GetToken().Value))
 	default:
 		p.problems.Add(out.Pos, "", "a YAML %s is not supported here", strings.ToLower(n.Type().String()))
 	}
@@ -226,9 +236,7 @@ func (p *yamlParser) field(v *ast.MappingValueNode, depth int) plug.Field {
 	switch v.Key.(type) {
 	case *ast.MergeKeyNode:
 		p.problems.Add(pos, "", "merging by << is not supported; use the section defaults")
-	case *ast.MappingKeyNode:
-		p.problems.Add(pos, "", "keys that begin with ? are not supported")
-	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode:
+	case *ast.AnchorNode, *ast.AliasNode:
 		p.problems.Add(pos, "", "a key must be plain text")
 	}
 	return plug.Field{Key: v.Key.GetToken().Value, Pos: pos, Value: p.valueOf(v, pos, depth)}
