@@ -32,6 +32,15 @@ func TestServesAndRenews(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.watch = 10 * time.Millisecond
+	issued := make(chan struct{}, 1)
+	s.manager.Progress = func(p inkan.Progress) {
+		if p.Done {
+			select {
+			case issued <- struct{}{}:
+			default:
+			}
+		}
+	}
 	plain := listen(t, "127.0.0.1:"+strconv.Itoa(ca.HTTPPort))
 	secure := listen(t, "127.0.0.1:0")
 
@@ -45,6 +54,11 @@ func TestServesAndRenews(t *testing.T) {
 		}
 	}()
 
+	select {
+	case <-issued:
+	case <-ctx.Done():
+		t.Fatal("nothing was issued in time")
+	}
 	first := waitFor(t, ctx, ca, secure, func(*x509.Certificate) bool { return true })
 	if got := first.DNSNames; len(got) != 2 {
 		t.Errorf("the certificate is for %v", got)
