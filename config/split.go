@@ -10,8 +10,9 @@ import (
 // it half a minute. So a large section is given to it in pieces, cut between
 // entries. Small files, which is to say nearly all, are one piece.
 const (
-	largeSection = 64 << 10  // a section of fewer bytes is not cut
-	maxChunk     = 512 << 10 // what cannot be cut to this is refused
+	largeFile = 64 << 10  // a file, or a section, of fewer bytes is not cut
+	piece     = 16 << 10  // pieces have about this size
+	maxChunk  = 512 << 10 // what cannot be cut to this is refused
 )
 
 // chunk is a piece of a file that is a YAML map by itself.
@@ -24,7 +25,7 @@ type chunk struct {
 // split cuts a file at the beginning of its top-level keys and large sections
 // between their entries.
 func split(data []byte) []chunk {
-	if len(data) <= largeSection {
+	if len(data) <= largeFile {
 		return []chunk{{text: string(data)}}
 	}
 	var chunks []chunk
@@ -47,7 +48,7 @@ func splitSection(section []byte, line int) []chunk {
 	name, behind, isKey := bytes.Cut(header, []byte(":"))
 	behind = bytes.TrimSpace(behind)
 	indent := firstIndent(rest)
-	if !ok || !isKey || len(section) <= largeSection || len(behind) > 0 && behind[0] != '#' || indent == 0 {
+	if !ok || !isKey || len(section) <= largeFile || len(behind) > 0 && behind[0] != '#' || indent == 0 {
 		return []chunk{{text: string(section), line: line}}
 	}
 	var chunks []chunk
@@ -64,7 +65,7 @@ func splitSection(section []byte, line int) []chunk {
 	start, offset, startLine := 0, len(header)+1, line
 	line++
 	for l := range bytes.Lines(rest) {
-		if offset-start > largeSection && startsKey(l, indent) {
+		if offset-start > piece && startsKey(l, indent) {
 			flush(section[start:offset], startLine)
 			start, startLine = offset, line
 		}
