@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -118,18 +120,7 @@ func TestChaos(t *testing.T) {
 // old pair stays in place throughout and nothing issued is thrown away.
 func TestD01FullDisk(t *testing.T) {
 	r := newRig(t, testca.Options{})
-	disk := filepath.Join(t.TempDir(), "disk")
-	if err := os.Mkdir(disk, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", disk).CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: no tmpfs can be mounted here: %s", out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v %s", err, out)
-		}
-	})
+	disk := smallDisk(t)
 	r.data = filepath.Join(disk, "data")
 	name := "full.example.com"
 	r.run(r.issueArgs(name)...)
@@ -157,6 +148,66 @@ func TestD01FullDisk(t *testing.T) {
 	}
 	r.run("renew", "--force", "--name", name)
 	r.sound(name, 2)
+}
+
+// TestD01FullDuringOrder fills the disk when the CA is asked to finalize: the
+// certificate that was issued is stored as soon as there is room, from the same
+// order.
+func TestD01FullDuringOrder(t *testing.T) {
+	disk := smallDisk(t)
+	ballast := filepath.Join(disk, "ballast")
+	var full atomic.Bool
+	r := newRig(t, testca.Options{Middleware: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if full.Load() && strings.HasPrefix(req.URL.Path, testca.PathFinalize) {
+				fill(t, ballast)
+			}
+			next.ServeHTTP(w, req)
+		})
+	}})
+	r.data = filepath.Join(disk, "data")
+	name := "full.example.com"
+	r.run(r.issueArgs(name)...)
+	old := mustPlaced(t, r, name)
+	full.Store(true)
+	out, err := r.command("renew", "--force", "--name", name).CombinedOutput()
+	if err == nil {
+		t.Fatalf("renewed on a full disk:\n%s", out)
+	}
+	full.Store(false)
+	if !mustPlaced(t, r, name).Equal(old) {
+		t.Error("the placed pair changed")
+	}
+	if n := len(r.issuedFor(name)); n != 2 {
+		t.Fatalf("the CA issued %d certificates; the disk was to be full after the second", n)
+	}
+	orders := r.ca.Orders()
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	r.run("renew")
+	r.sound(name, 2)
+	if n := r.ca.Orders() - orders; n != 0 {
+		t.Errorf("%d further orders", n)
+	}
+}
+
+// smallDisk mounts a file system of 4 MB.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", disk).CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: no tmpfs can be mounted here: %s", out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", disk).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	return disk
 }
 
 // fill writes until the disk is full.
