@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -239,7 +240,7 @@ func (c *Client) newAccount(ctx context.Context, op string, key *inkan.PrivateKe
 	}
 	url := resp.header.Get("Location")
 	if err := c.hosts.check(url); err != nil {
-		return nil, "", inkan.Errorf(inkan.Temporary, op, "the answer's Location: %w", err)
+		return nil, "", badAnswer(op, fmt.Errorf("the answer's Location: %w", err))
 	}
 	return object, url, nil
 }

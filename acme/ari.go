@@ -45,7 +45,7 @@ func (c *Client) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (*inka
 	resp, err := c.get(ctx, epRenewalInfo, op, strings.TrimSuffix(dir.RenewalInfo, "/")+"/"+id)
 	if err != nil {
 		if movedAway(err) {
-			c.directoryMoved() // for the next time
+			c.refreshDirectory() // for the next time
 		}
 		return nil, err
 	}

@@ -127,7 +127,7 @@ func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
 				WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
 		}
 		if err := o.c.hosts.check(ch.URL); err != nil {
-			return nil, inkan.Errorf(inkan.Operator, op, "%w", err)
+			return nil, badAnswer(op, err)
 		}
 		return &task{
 			Challenge: inkan.Challenge{
@@ -222,12 +222,13 @@ func (o *order) prove(ctx context.Context, tasks []*task) ([]<-chan struct{}, er
 			seen = append(seen, w.Seen(t.Challenge))
 		}
 	}
+	o.progress("waiting until the CA can see the proof")
 	g, groupCtx := errgroup.WithContext(ctx)
 	for name, group := range groups {
 		g.Go(func() error {
 			if w, ok := o.r.Solvers[name].(inkan.Waiter); ok {
-				o.progress("waiting until the CA can see the proof")
-				if err := w.Wait(groupCtx, challengesOf(group)); err != nil {
+				err := guarded("solver "+name, func() error { return w.Wait(groupCtx, challengesOf(group)) })
+				if err != nil {
 					return solverError(groupCtx, name, "waiting until the CA can see the proof", err)
 				}
 			}
@@ -256,7 +257,11 @@ func (o *order) present(ctx context.Context, groups map[string][]*task) error {
 	results := make(chan result)
 	for name, group := range groups {
 		go func() {
-			undo, err := o.r.Solvers[name].Present(ctx, challengesOf(group))
+			var undo []inkan.Undo
+			err := guarded("solver "+name, func() (err error) {
+				undo, err = o.r.Solvers[name].Present(ctx, challengesOf(group))
+				return err
+			})
 			results <- result{name, undo, err}
 		}()
 	}
@@ -326,6 +331,17 @@ func (o *order) answer(ctx context.Context, group []*task) error {
 		})
 	}
 	return g.Wait()
+}
+
+// guarded calls a plug-in that runs in a goroutine of this package: if it
+// panics, the order fails and not the process.
+func guarded(op string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = inkan.Errorf(inkan.Bug, op, "it panicked: %s", inkan.Printable(fmt.Sprint(p), maxShown))
+		}
+	}()
+	return f()
 }
 
 func challengesOf(group []*task) []inkan.Challenge {

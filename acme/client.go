@@ -87,14 +87,16 @@ var (
 // New returns a client. It asks nothing of the CA. The errors are of kind
 // Operator.
 func New(env plug.Env, c Config, accounts inkan.AccountStore) (*Client, error) {
+	if c.Name == "" {
+		c.Name = CAName(c.Directory)
+	}
 	ca, known := KnownCA(c.Name)
+	if !known { // the limits belong to the URL, whatever the CA is called here
+		ca, _ = KnownCA(CAName(c.Directory))
+		ca.Name = c.Name
+	}
 	if c.Directory != "" {
 		ca.Directory = c.Directory
-	}
-	if !known {
-		if ca.Name = c.Name; ca.Name == "" {
-			ca.Name = CAName(ca.Directory)
-		}
 	}
 	op := "CA " + inkan.Printable(ca.Name, 80)
 	if err := inkan.CheckName(ca.Name); err != nil {

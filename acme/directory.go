@@ -51,8 +51,7 @@ func parseDirectory(data []byte, h hosts) (*directory, error) {
 			return nil, inkan.Errorf(inkan.Temporary, "", "the answer is not an ACME directory: it has no %s", e.name)
 		}
 		if err := h.check(e.url); err != nil {
-			return nil, inkan.Errorf(inkan.Operator, "", "%s: %w", e.name, err).
-				WithHint("if the CA really uses this host, allow it in the CA's settings; if not, somebody stands between")
+			return nil, inkan.Errorf(inkan.Operator, "", "%s: %w", e.name, err).WithHint(hostHint)
 		}
 	}
 	return d, nil
@@ -108,7 +107,7 @@ func (c *Client) directoryFrom(ctx context.Context, rec inkan.AccountRecord) (*d
 		if d, err := parseDirectory(rec.Directory, c.hosts); err == nil {
 			c.dir.Store(d)
 			if age := c.now().Sub(rec.DirectoryAt); age > maxDirectoryAge || age < 0 {
-				c.directoryMoved()
+				c.refreshDirectory()
 			}
 			return d, nil
 		}
@@ -150,8 +149,8 @@ func (c *Client) readDirectory(ctx context.Context) (*directory, error) {
 	return d, nil
 }
 
-// directoryMoved reads the directory again in the background.
-func (c *Client) directoryMoved() {
+// refreshDirectory reads the directory again in the background.
+func (c *Client) refreshDirectory() {
 	if c.refreshing.Swap(true) {
 		return
 	}

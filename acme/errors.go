@@ -102,6 +102,8 @@ func (c *Client) judge(p *Problem) (inkan.Kind, string) {
 	return inkan.Rejected, ""
 }
 
+const hostHint = "if the CA really uses this host, allow it in the CA's settings (allow_other_hosts); if not, somebody stands between"
+
 const eabHint = "get a key id and an HMAC key from the CA's account page and set both for this CA (external account binding)"
 
 // instance returns the URL that a userActionRequired problem points to.

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -37,6 +38,17 @@ func newHosts(directory string, allowed []string) (hosts, error) {
 	return h, nil
 }
 
+// errBadURL marks a URL that may not be asked.
+var errBadURL = errors.New("it is not asked")
+
+// badURL is an error that is [errBadURL] and says why.
+type badURL string
+
+func (e badURL) Error() string        { return string(e) }
+func (e badURL) Is(target error) bool { return target == errBadURL }
+
+func badURLf(format string, args ...any) error { return badURL(fmt.Sprintf(format, args...)) }
+
 // check returns nil if raw may be asked: HTTPS, and the directory's own host
 // and port, or a host of the same registrable domain on that port or 443, or a
 // host that the operator allowed.
@@ -48,7 +60,7 @@ func (h hosts) check(raw string) error {
 	at := hostPort(u)
 	host, port, err := net.SplitHostPort(at)
 	if err != nil {
-		return fmt.Errorf("the URL %s has no usable host", inkan.Printable(raw, 200))
+		return badURLf("the URL %s has no usable host", inkan.Printable(raw, 200))
 	}
 	if at == h.home || slices.Contains(h.allowed, host) || slices.Contains(h.allowed, at) {
 		return nil
@@ -58,20 +70,20 @@ func (h hosts) check(raw string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the URL %s is at another host than the directory (%s)", inkan.Printable(raw, 200), h.home)
+	return badURLf("the URL %s is at another host than the directory (%s)", inkan.Printable(raw, 200), h.home)
 }
 
 func parseHTTPS(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || len(raw) > 4096:
-		return nil, fmt.Errorf("%s is not a URL", inkan.Printable(raw, 200))
+		return nil, badURLf("%s is not a URL", inkan.Printable(raw, 200))
 	case u.Scheme != "https":
-		return nil, fmt.Errorf("the URL %s is not https", inkan.Printable(raw, 200))
+		return nil, badURLf("the URL %s is not https", inkan.Printable(raw, 200))
 	case u.Host == "" || u.Opaque != "":
-		return nil, fmt.Errorf("the URL %s names no host", inkan.Printable(raw, 200))
+		return nil, badURLf("the URL %s names no host", inkan.Printable(raw, 200))
 	case u.User != nil || u.Fragment != "":
-		return nil, fmt.Errorf("the URL %s has a user or a fragment, which no ACME URL has", inkan.Printable(raw, 200))
+		return nil, badURLf("the URL %s has a user or a fragment, which no ACME URL has", inkan.Printable(raw, 200))
 	}
 	return u, nil
 }

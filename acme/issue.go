@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/inkan-acme/inkan"
@@ -122,10 +123,19 @@ func (o *order) read(ctx context.Context, op string) (*orderObject, error) {
 func (o *order) parse(op string, resp *response) (*orderObject, error) {
 	obj, err := parseOrder(resp.body, o.c.hosts)
 	if err != nil {
-		return nil, inkan.Errorf(inkan.Temporary, op, "%w", err)
+		return nil, badAnswer(op, err)
 	}
 	obj.retryAfter = retryAfter(resp.header, o.c.now())
 	return obj, nil
+}
+
+// badAnswer is the error of an answer that cannot be used: a person must look
+// at a URL that may not be asked, everything else may be a hiccup.
+func badAnswer(op string, err error) error {
+	if errors.Is(err, errBadURL) {
+		return inkan.Errorf(inkan.Operator, op, "%w", err).WithHint(hostHint)
+	}
+	return inkan.Errorf(inkan.Temporary, op, "%w", err)
 }
 
 // startCSR makes key and CSR beside the work. The caller's function journals
@@ -135,7 +145,10 @@ func (o *order) startCSR(ctx context.Context) {
 		go func() {
 			defer close(o.csrDone)
 			if o.csr = o.rec.CSR; o.csr == nil {
-				o.csr, o.csrErr = o.r.CSR(ctx)
+				o.csrErr = guarded("certificate request", func() (err error) {
+					o.csr, err = o.r.CSR(ctx)
+					return err
+				})
 			}
 		}()
 	})

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -227,5 +228,60 @@ func TestKnownCAOverride(t *testing.T) {
 		if got := w.limiter.held(part); got != want {
 			t.Errorf("%d tokens of %s, want %d", got, part, want)
 		}
+	}
+}
+
+// panicky is a solver with a fault of its own.
+type panicky struct{ inkan.Solver }
+
+func (panicky) Present(context.Context, []inkan.Challenge) ([]inkan.Undo, error) { panic("boom\x1b") }
+
+// C30: a plug-in that panics costs the order, not the process.
+func TestC30PanicInSolver(t *testing.T) {
+	w := newWorld(t, testca.Options{}, nil)
+	r, j := w.request("a.example.com")
+	r.Solvers = map[string]inkan.Solver{"web": panicky{w.solver}}
+	_, err := w.client.Issue(t.Context(), r)
+	wantError(t, err, inkan.Bug, "solver web", `panicked: boom\u001b`)
+	if len(j.record().Challenges) != 1 {
+		t.Error("the challenge is not journalled, so it would not be cleaned up")
+	}
+}
+
+// A solver may need time until the CA can see the proof, and may fail in it.
+type slowSolver struct {
+	inkan.Solver
+	wait func(context.Context) error
+}
+
+func (s slowSolver) Wait(ctx context.Context, _ []inkan.Challenge) error { return s.wait(ctx) }
+
+func TestIssueWaitsForSolver(t *testing.T) {
+	w := newWorld(t, testca.Options{}, nil)
+	r, j := w.request("a.example.com")
+	answered := -1
+	r.Solvers = map[string]inkan.Solver{"web": slowSolver{w.solver, func(context.Context) error {
+		answered = w.ca.Count(testca.PathChallenge)
+		return nil
+	}}}
+	w.mustIssue(r, j)
+	if answered != 0 {
+		t.Errorf("%d challenges were answered before the wait", answered)
+	}
+	r, j = w.request("b.example.com")
+	r.Solvers = map[string]inkan.Solver{"web": slowSolver{w.solver, func(context.Context) error {
+		return inkan.Errorf(inkan.Temporary, "dns", "server ns2.example lags behind")
+	}}}
+	before := w.ca.Count(testca.PathChallenge)
+	_, err := w.client.Issue(t.Context(), r)
+	wantError(t, err, inkan.Temporary, "solver web", "ns2.example lags behind")
+	if w.ca.Count(testca.PathChallenge) != before {
+		t.Error("the challenge was answered all the same")
+	}
+	r.Solvers = map[string]inkan.Solver{"web": w.solver} // the next run goes on with the same order
+	orders := w.ca.Orders()
+	w.mustIssue(r, j)
+	if w.ca.Orders() != orders {
+		t.Error("a new order was made")
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/testca"
+	"github.com/inkan-acme/inkan/plug"
 )
 
 func testOrder(t *testing.T, ca string, names ...string) *order {
@@ -171,6 +172,17 @@ func TestKnownCAs(t *testing.T) {
 			t.Errorf("name of %s is %s", ca.Directory, CAName(ca.Directory))
 		}
 	}
+	for name, config := range map[string]Config{
+		"letsencrypt": {Directory: "https://acme-v02.api.letsencrypt.org/directory"},
+		"prod":        {Name: "prod", Directory: "https://acme-v02.api.letsencrypt.org/directory"},
+	} {
+		c, err := New(plug.Env{}, config, &memAccounts{})
+		if err != nil || c.CA().Name != name || c.CA().Limits.Orders.Capacity != 300 {
+			t.Errorf("%s: %+v, %v", name, c, err)
+		}
+	}
+	_, err := New(plug.Env{}, Config{Name: "nobody"}, &memAccounts{})
+	wantError(t, err, inkan.Operator, "no directory URL", "letsencrypt-staging")
 	name := CAName("https://ca.example/directory")
 	if err := inkan.CheckName(name); err != nil || name == CAName("https://ca.example/other") {
 		t.Errorf("%s: %v", name, err)

@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -97,7 +98,7 @@ func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject
 	}
 	url := resp.header.Get("Location")
 	if err := o.c.hosts.check(url); err != nil {
-		return nil, inkan.Errorf(inkan.Temporary, op, "the answer's Location: %w", err)
+		return nil, badAnswer(op, fmt.Errorf("the answer's Location: %w", err))
 	}
 	if len(obj.Identifiers) > 0 && !sameSet(obj.Identifiers, o.ids) {
 		return nil, inkan.Errorf(inkan.Bug, op, "the order is for other names than were asked for")

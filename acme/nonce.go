@@ -173,19 +173,25 @@ func (c *Client) fetchNonce(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	resp, err := c.send(ctx, epPaced, op, http.MethodHead, dir.NewNonce, nil)
-	if err != nil {
-		return "", err
-	}
-	if !resp.ok() {
-		if resp.status == http.StatusNotFound || resp.status == http.StatusMethodNotAllowed {
-			c.directoryMoved()
+	for again := false; ; again = true {
+		resp, err := c.send(ctx, epPaced, op, http.MethodHead, dir.NewNonce, nil)
+		if err != nil {
+			return "", err
 		}
-		return "", c.refused(op, readProblem(resp, c.now()))
+		if resp.ok() {
+			if nonce := resp.nonce(); nonce != "" {
+				return nonce, nil
+			}
+			return "", inkan.Errorf(inkan.Temporary, op, "the answer has no usable Replay-Nonce")
+		}
+		err = c.refused(op, readProblem(resp, c.now()))
+		if again || !movedAway(err) {
+			return "", err
+		}
+		fresh, readErr := c.readDirectory(ctx)
+		if readErr != nil || fresh.NewNonce == dir.NewNonce {
+			return "", err
+		}
+		dir = fresh
 	}
-	nonce := resp.nonce()
-	if nonce == "" {
-		return "", inkan.Errorf(inkan.Temporary, op, "the answer has no usable Replay-Nonce")
-	}
-	return nonce, nil
 }

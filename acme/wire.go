@@ -41,8 +41,7 @@ func (r *response) nonce() string {
 // URL may not be asked or the server is not trusted, else Temporary.
 func (c *Client) send(ctx context.Context, ep endpoint, op, method, target string, body []byte) (*response, error) {
 	if err := c.hosts.check(target); err != nil {
-		return nil, inkan.Errorf(inkan.Operator, op, "%w", err).
-			WithHint("if the CA really uses this host, allow it in the CA's settings; if not, somebody stands between")
+		return nil, inkan.Errorf(inkan.Operator, op, "%w", err).WithHint(hostHint)
 	}
 	if err := c.throttle.wait(ctx, ep); err != nil {
 		return nil, interrupted(ctx, op, err)
