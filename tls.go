@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -20,31 +21,46 @@ import (
 type tlsCache struct {
 	once     sync.Once
 	seed     maphash.Seed
-	shards   [256]atomic.Pointer[map[string]*tlsEntry]
-	mu       sync.Mutex // writers of the maps
-	load     sync.Map   // name -> *sync.Once-like flight
+	named    tlsTable   // names that stand in a certificate
+	guests   tlsTable   // names below a wildcard and names without a certificate: clients make up any number of them
+	mu       sync.Mutex // writers of the tables
+	load     sync.Map   // name -> *sync.Mutex: one reader of the Store for each name
 	fallback atomic.Pointer[tlsEntry]
 
-	internMu sync.Mutex
-	intern   map[string][]byte // issuer certificates, shared by thousands of leaves
+	sharedMu sync.Mutex
+	versions map[string]*tlsPairs // by certificate: its names share one
+	intern   map[string][]byte    // issuer certificates, shared by thousands of leaves
 }
 
-// tlsEntry is one server name. The pairs change when a new version arrives;
-// an empty list means that the Store has none (remembered for a while).
+type tlsTable [256]atomic.Pointer[map[string]*tlsEntry]
+
+// tlsEntry is one server name. The pairs change when a new version arrives.
 type tlsEntry struct {
 	pairs atomic.Pointer[tlsPairs]
 	used  atomic.Bool
 	name  string
+	at    time.Time // when it was made
 }
 
+// tlsPairs is what the Store had for a name; the zero value says nothing.
 type tlsPairs struct {
 	certificate string // its name
 	n           uint64
+	id          string
+	identifiers []Identifier
+	end         time.Time // of the first leaf
 	certs       []*tls.Certificate
 }
 
-// maxTLSEntries bounds the memory that names can take.
-const maxTLSEntries = 2_000_000
+// The bounds of the memory that names can take. A shard of guests that is full
+// starts anew.
+const (
+	maxNamed  = 2_000_000
+	maxGuests = 1 << 16
+)
+
+// emptyLife is how long a name without a certificate is not looked up again.
+const emptyLife = 10 * time.Second
 
 // ErrNoCertificate reports that the Store has no certificate for a server name.
 var ErrNoCertificate = errors.New("no certificate for this server name")
@@ -70,7 +86,9 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 		if cert := e.choose(hello); cert != nil {
 			return cert, nil
 		}
-		return m.defaultCertificate(hello)
+		if !e.stale() {
+			return m.defaultCertificate(hello)
+		}
 	}
 	return m.loadCertificate(hello, name)
 }
@@ -84,20 +102,32 @@ func isLower(s string) bool {
 	return true
 }
 
-func (c *tlsCache) shard(name string) *atomic.Pointer[map[string]*tlsEntry] {
-	return &c.shards[maphash.String(c.seed, name)&255]
-}
+func (c *tlsCache) shard(name string) int { return int(maphash.String(c.seed, name) & 255) }
 
 func (c *tlsCache) get(name string) *tlsEntry {
 	c.once.Do(c.init)
-	p := c.shard(name).Load()
-	if p == nil {
-		return nil
+	i := c.shard(name)
+	if p := c.named[i].Load(); p != nil {
+		if e := (*p)[name]; e != nil {
+			return e
+		}
 	}
-	return (*p)[name]
+	if p := c.guests[i].Load(); p != nil {
+		return (*p)[name]
+	}
+	return nil
 }
 
-func (c *tlsCache) init() { c.seed = maphash.MakeSeed(); c.intern = map[string][]byte{} }
+func (c *tlsCache) init() {
+	c.seed = maphash.MakeSeed()
+	c.versions, c.intern = map[string]*tlsPairs{}, map[string][]byte{}
+}
+
+// stale reports whether the Store is to be asked again for a name that had no
+// certificate.
+func (e *tlsEntry) stale() bool {
+	return len(e.pairs.Load().certs) == 0 && time.Since(e.at) > emptyLife
+}
 
 // choose picks the pair that the client supports, the first if none says so.
 func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
@@ -122,7 +152,7 @@ func (m *Manager) addressCertificate(hello *tls.ClientHelloInfo) (*tls.Certifica
 	if hello.Conn != nil {
 		if host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String()); err == nil {
 			if id, err := ParseIdentifier(host); err == nil {
-				if e := m.tls.get(id.Value); e != nil {
+				if e := m.tls.get(id.Value); e != nil && !e.stale() {
 					if cert := e.choose(hello); cert != nil {
 						return cert, nil
 					}
@@ -177,91 +207,119 @@ func (m *Manager) tlsEntryFor(ctx context.Context, id Identifier) (*tlsEntry, er
 	mu.Lock()
 	defer mu.Unlock()
 	defer c.load.Delete(id.Value)
-	if e := c.get(id.Value); e != nil {
+	if e := c.get(id.Value); e != nil && !e.stale() {
 		return e, nil
 	}
 	pairs, err := m.findPairs(ctx, id)
-	if err != nil {
+	if err != nil && len(pairs.certs) == 0 {
 		return nil, err
 	}
-	e := &tlsEntry{name: id.Value}
+	e := &tlsEntry{name: id.Value, at: time.Now()}
 	e.pairs.Store(pairs)
 	e.used.Store(true)
-	c.put(e)
+	if err == nil {
+		c.put(e, slices.Contains(pairs.identifiers, id))
+	}
 	return e, nil
 }
 
-func (c *tlsCache) put(e *tlsEntry) {
+// put remembers an entry; named: its name stands in the certificate.
+func (c *tlsCache) put(e *tlsEntry, named bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.shard(e.name)
+	table, full := &c.guests, maxGuests/len(c.guests)
+	if named {
+		table, full = &c.named, maxNamed/len(c.named)
+	}
+	i := c.shard(e.name)
 	next := map[string]*tlsEntry{}
-	if old := s.Load(); old != nil {
-		if len(*old) >= maxTLSEntries/len(c.shards) {
+	if old := table[i].Load(); old != nil && (named || len(*old) < full) {
+		if len(*old) >= full {
 			return
 		}
-		for k, v := range *old {
-			next[k] = v
-		}
+		maps.Copy(next, *old)
 	}
 	next[e.name] = e
-	s.Store(&next)
+	table[i].Store(&next)
 }
 
 // findPairs follows the hints of the name, then those of its wildcard, and
-// checks them against the leaf. It never fails for want of a certificate.
+// checks them against the leaf. Want of a certificate is no error. If something
+// could not be read, it returns the error beside what it found in spite of it.
 func (m *Manager) findPairs(ctx context.Context, id Identifier) (*tlsPairs, error) {
 	candidates := []Identifier{id}
 	if _, parent, ok := strings.Cut(id.Value, "."); ok && id.Type == DNS {
 		candidates = append(candidates, Identifier{DNS, "*." + parent})
 	}
+	best := &tlsPairs{}
+	var errs []error
 	for _, want := range candidates {
-		var best *tlsPairs
-		var bestEnd time.Time
 		prefix := namesPrefix + hintElement(want) + "/"
 		for key, err := range m.Store.List(ctx, prefix, "") {
 			if err != nil {
-				return nil, fmt.Errorf("listing %s: %w", prefix, err)
+				errs = append(errs, fmt.Errorf("listing %s: %w", prefix, err))
+				break
 			}
-			name := strings.TrimPrefix(key, prefix)
-			cur, err := load[Current](ctx, m.Store, currentKey(name))
-			if err != nil || len(cur.v.Pairs) == 0 {
+			p, err := m.pairsInForce(ctx, strings.TrimPrefix(key, prefix))
+			if err != nil {
+				errs = append(errs, err)
 				continue
 			}
-			v, err := LoadVersion(ctx, m.Store, name, cur.v)
-			if err != nil || !slices.Contains(v.Identifiers, want) {
-				continue // a hint is only a hint
-			}
-			// Of several certificates for a name the one that lasts longest.
-			if end := v.Pairs[0].Leaf.NotAfter; best == nil || end.After(bestEnd) {
-				p, err := m.tls.pairsOf(v)
-				if err != nil {
-					continue
-				}
-				best, bestEnd = p, end
+			// A hint is only a hint. Of several certificates for a name the
+			// one that lasts longest.
+			if slices.Contains(p.identifiers, want) && p.end.After(best.end) {
+				best = p
 			}
 		}
-		if best != nil {
-			return best, nil
+		if len(best.certs) > 0 {
+			break
 		}
 	}
-	return &tlsPairs{}, nil
+	return best, errors.Join(errs...)
+}
+
+// pairsInForce returns what the certificate of that name serves; the zero
+// value if there is nothing or its key is elsewhere.
+func (m *Manager) pairsInForce(ctx context.Context, name string) (*tlsPairs, error) {
+	cur, err := load[Current](ctx, m.Store, currentKey(name))
+	if err != nil || len(cur.v.Pairs) == 0 {
+		return &tlsPairs{}, err
+	}
+	c := &m.tls
+	c.once.Do(c.init)
+	c.sharedMu.Lock()
+	p := c.versions[name]
+	c.sharedMu.Unlock()
+	if p != nil && p.n == cur.v.N && p.id == cur.v.ID {
+		return p, nil
+	}
+	v, err := LoadVersion(ctx, m.Store, name, cur.v)
+	if err != nil {
+		return &tlsPairs{}, err
+	}
+	if slices.ContainsFunc(v.Pairs, func(p Pair) bool { return p.Key == nil }) {
+		return &tlsPairs{}, nil
+	}
+	return c.pairsOf(v)
 }
 
 // pairsOf turns a version into what crypto/tls serves. The parsed leaf is kept
 // only where a choice between pairs needs it, and issuers are shared.
 func (c *tlsCache) pairsOf(v *Version) (*tlsPairs, error) {
-	c.once.Do(c.init)
-	p := &tlsPairs{certificate: v.Name, n: v.N}
+	p := &tlsPairs{certificate: v.Name, n: v.N, id: v.ID, identifiers: v.Identifiers, end: v.Pairs[0].Leaf.NotAfter}
 	for i := range v.Pairs {
 		cert, err := v.Pairs[i].TLS()
 		if err != nil {
-			return nil, err
+			return &tlsPairs{}, err
 		}
 		if len(v.Pairs) == 1 {
 			cert.Leaf = nil
 		}
-		c.internMu.Lock()
+		p.certs = append(p.certs, cert)
+	}
+	c.sharedMu.Lock()
+	defer c.sharedMu.Unlock()
+	for _, cert := range p.certs {
 		for k := 1; k < len(cert.Certificate); k++ {
 			der, ok := c.intern[string(cert.Certificate[k])]
 			if !ok {
@@ -273,151 +331,7 @@ func (c *tlsCache) pairsOf(v *Version) (*tlsPairs, error) {
 			}
 			cert.Certificate[k] = der
 		}
-		c.internMu.Unlock()
-		p.certs = append(p.certs, cert)
 	}
+	c.versions[v.Name] = p
 	return p, nil
-}
-
-// SetDefault names the certificate that is served when no other fits. An empty
-// name takes it back.
-func (m *Manager) SetDefault(ctx context.Context, certificate string) error {
-	if certificate == "" {
-		m.tls.fallback.Store(nil)
-		return nil
-	}
-	o, err := m.Observe(ctx, certificate)
-	if err != nil {
-		return err
-	}
-	if o.Version == nil {
-		return Errorf(Operator, "certificate "+certificate, "there is none in force yet")
-	}
-	p, err := m.tls.pairsOf(o.Version)
-	if err != nil {
-		return err
-	}
-	e := &tlsEntry{}
-	e.pairs.Store(p)
-	m.tls.fallback.Store(e)
-	return nil
-}
-
-const (
-	watchOverlap = time.Minute     // events are written a little after their instant
-	watchRecheck = 5 * time.Minute // each used entry is looked at again
-)
-
-// Watch keeps GetCertificate fresh until ctx ends: it reads the events every
-// interval (10 s if zero), and looks at each used name again every five
-// minutes, so that nothing depends on events alone. Names without a
-// certificate are forgotten at each look, so that a first issuance is seen.
-func (m *Manager) Watch(ctx context.Context, interval time.Duration) error {
-	if interval <= 0 {
-		interval = 10 * time.Second
-	}
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	seen := map[string]time.Time{}
-	last, checked := m.now(), time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-		now := m.now()
-		changed, err := m.eventsSince(ctx, last.Add(-watchOverlap), seen)
-		if err != nil {
-			m.log().Warn("events could not be read", logError(err))
-		} else {
-			last = now
-		}
-		if time.Since(checked) >= watchRecheck {
-			m.refresh(ctx, nil)
-			checked = time.Now()
-		} else if len(changed) > 0 {
-			m.refresh(ctx, changed)
-		}
-		for id, at := range seen {
-			if last.Sub(at) > 3*watchOverlap {
-				delete(seen, id)
-			}
-		}
-	}
-}
-
-// eventsSince returns the certificates that events not seen before speak of.
-func (m *Manager) eventsSince(ctx context.Context, since time.Time, seen map[string]time.Time) ([]string, error) {
-	var changed []string
-	for e, err := range Events(ctx, m.Store, since) {
-		if err != nil {
-			return changed, err
-		}
-		if _, ok := seen[e.ID]; ok {
-			continue
-		}
-		seen[e.ID] = e.At
-		if e.Kind == EventIssued || e.Kind == EventDeleted {
-			changed = append(changed, e.Name)
-		}
-	}
-	return changed, nil
-}
-
-// refresh reads the Store again for the entries of the named certificates, and
-// for all used entries when names is nil. Entries without a certificate are
-// dropped, as are those that nobody used since the last time.
-func (m *Manager) refresh(ctx context.Context, names []string) {
-	c := &m.tls
-	c.once.Do(c.init)
-	for i := range c.shards {
-		p := c.shards[i].Load()
-		if p == nil {
-			continue
-		}
-		var drop []string
-		for name, e := range *p {
-			pairs := e.pairs.Load()
-			if len(pairs.certs) == 0 || names == nil && !e.used.Swap(false) {
-				drop = append(drop, name)
-				continue
-			}
-			if names != nil && !slices.Contains(names, pairs.certificate) {
-				continue
-			}
-			id, err := ParseIdentifier(name)
-			if err != nil {
-				continue
-			}
-			if next, err := m.findPairs(ctx, id); err == nil {
-				e.pairs.Store(next)
-			} else {
-				m.log().Warn("a certificate could not be read again; the old one is served", "server_name", name, logError(err))
-			}
-		}
-		c.drop(i, drop)
-	}
-	if e := c.fallback.Load(); e != nil {
-		if p := e.pairs.Load(); names == nil || slices.Contains(names, p.certificate) {
-			if err := m.SetDefault(ctx, p.certificate); err != nil {
-				m.log().Warn("the default certificate could not be read again; the old one is served", logError(err))
-			}
-		}
-	}
-}
-
-func (c *tlsCache) drop(shard int, names []string) {
-	if len(names) == 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	next := map[string]*tlsEntry{}
-	for k, v := range *c.shards[shard].Load() {
-		if !slices.Contains(names, k) {
-			next[k] = v
-		}
-	}
-	c.shards[shard].Store(&next)
 }

@@ -1,0 +1,70 @@
+package inkan
+
+import (
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+)
+
+const benchNames = 10_000
+
+// loadedManager has served every one of the names once.
+func loadedManager(tb testing.TB, names int) (m *Manager, hellos []*tls.ClientHelloInfo, perCertificate uint64) {
+	tb.Helper()
+	ca := newTestCA(tb, "bench", nil, time.Now().Add(20*365*24*time.Hour))
+	s := newFakeStore()
+	m = &Manager{Store: indexedStore{s, map[string][]string{}}}
+	index := m.Store.(indexedStore).index
+	now := time.Now()
+	for i := range names {
+		name := fmt.Sprintf("host%05d.example.com", i)
+		publishFor(tb, s, ca, testKey(tb, ECDSAP256), name, 1, now, name)
+		index[namesPrefix+name+"/"] = []string{namesPrefix + name + "/" + name}
+		hellos = append(hellos, &tls.ClientHelloInfo{ServerName: name})
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for _, h := range hellos {
+		if _, err := m.GetCertificate(h); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	runtime.GC()
+	runtime.GC() // what sync.Pools hold goes with the second
+	runtime.ReadMemStats(&after)
+	if after.HeapAlloc > before.HeapAlloc {
+		perCertificate = (after.HeapAlloc - before.HeapAlloc) / uint64(names)
+	}
+	return m, hellos, perCertificate
+}
+
+func BenchmarkGetCertificateHot(b *testing.B) {
+	m, hellos, _ := loadedManager(b, benchNames)
+	hello := hellos[4711]
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.GetCertificate(hello); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkGetCertificateRandom10k(b *testing.B) {
+	m, hellos, perCertificate := loadedManager(b, benchNames)
+	order := rand.New(rand.NewPCG(1, 2)).Perm(len(hellos))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if _, err := m.GetCertificate(hellos[order[i]]); err != nil {
+			b.Fatal(err)
+		}
+		if i++; i == len(order) {
+			i = 0
+		}
+	}
+	b.ReportMetric(float64(perCertificate), "B/certificate")
+}
