@@ -41,7 +41,7 @@ func TestH12Bomb(t *testing.T) {
 }
 
 func TestM06LargeFile(t *testing.T) {
-	certificates := 20_000
+	certificates := 5_000
 	if testing.Short() {
 		certificates = 2_000
 	}
