@@ -232,7 +232,7 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 		}
 	}
 	if rec.OrderURL == "" {
-		if err := a.checkSpace(ctx); err != nil {
+		if err := a.m.checkSpace(ctx); err != nil {
 			return PairSum{}, err
 		}
 	}
@@ -256,15 +256,25 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 	return a.store(ctx, j, seq, issued)
 }
 
-// checkSpace refuses to order what could not be kept (D03).
-func (a *attempt) checkSpace(ctx context.Context) error {
-	for _, s := range []Store{a.m.Store, a.m.Host} {
+// spaceHolds is how long an answer about free space serves.
+const spaceHolds = time.Second
+
+// checkSpace refuses to order what could not be kept (D03). Orders that begin
+// within a second of each other share one answer: asking writes a trial file.
+func (m *Manager) checkSpace(ctx context.Context) error {
+	m.spaceMu.Lock()
+	defer m.spaceMu.Unlock()
+	if !m.spaceAt.IsZero() && time.Since(m.spaceAt) < spaceHolds {
+		return nil
+	}
+	for _, s := range []Store{m.Store, m.Host} {
 		if sc, ok := s.(SpaceChecker); ok {
 			if err := sc.CheckSpace(ctx, 1<<20); err != nil {
 				return err
 			}
 		}
 	}
+	m.spaceAt = time.Now()
 	return nil
 }
 

@@ -52,6 +52,9 @@ type Manager struct {
 	leases  map[string]watchedLease // by certificate or deployment
 	holds   map[string]bool         // tokens of our leases; false: the work has ended
 
+	spaceMu sync.Mutex
+	spaceAt time.Time // when the stores were last seen to have room
+
 	tls tlsCache
 }
 
