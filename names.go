@@ -78,7 +78,7 @@ func ParseIdentifier(s string) (Identifier, error) {
 	}
 	ascii, err := nameProfile().ToASCII(base)
 	if err != nil {
-		return fail("it is not a valid domain name: %v", strings.TrimPrefix(err.Error(), "idna: "))
+		return fail("it is not a valid domain name: %v", Printable(strings.TrimPrefix(err.Error(), "idna: "), 160))
 	}
 	// idna maps some characters to others; what it returns is checked again.
 	for label := range strings.SplitSeq(ascii, ".") {
