@@ -24,7 +24,7 @@ type renewal struct {
 func whenToRenew(name string, leaf *x509.Certificate, ari ARIState) renewal {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)
 	if !ari.Pick.IsZero() && saneWindow(leaf, ari.Start, ari.End) {
-		return renewal{ari.Pick, fmt.Sprintf("the CA suggests %s to %s", stamp(ari.Start), stamp(ari.End)), true}
+		return renewal{earlier(ari.Pick, ari.End), fmt.Sprintf("the CA suggests %s to %s", stamp(ari.Start), stamp(ari.End)), true}
 	}
 	left, words := life/3, "a third"
 	if life < shortLife {
