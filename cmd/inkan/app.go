@@ -53,6 +53,7 @@ type app struct {
 	clients   map[string]*acme.Client
 	throttles map[string]*acme.Throttle
 	hostMade  map[string]any // plug-ins made from the Host store
+	questions *asker         // who asks the person at the terminal
 	changed   bool           // for --detailed-exitcode
 }
 

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/inkan-acme/inkan"
-	"github.com/inkan-acme/inkan/acme"
 )
 
 // interactive reports whether there is a person to ask.
@@ -22,47 +23,76 @@ func (a *app) interactive() bool {
 
 // asker puts questions to a person, one line each.
 type asker struct {
-	in  *bufio.Reader
-	out io.Writer
+	a  *app
+	in *bufio.Reader
 }
 
-func (a *app) asker() *asker { return &asker{bufio.NewReader(a.stdin), a.stderr} }
+// asker returns the one asker of this run: what it has read ahead is not lost.
+func (a *app) asker() *asker {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.questions == nil {
+		a.questions = &asker{a, bufio.NewReader(a.stdin)}
+	}
+	return a.questions
+}
 
 // ask repeats the question until check accepts the answer. An empty answer is
 // the default.
 func (q *asker) ask(question, def string, check func(string) error) (string, error) {
+	prompt := q.a.paintErr(bold, question) + " "
+	if def != "" {
+		prompt += "[" + def + "] "
+	}
 	for {
-		if def != "" {
-			fmt.Fprintf(q.out, "%s [%s] ", question, def)
-		} else {
-			fmt.Fprintf(q.out, "%s ", question)
-		}
+		q.say("%s", prompt)
 		line, err := q.in.ReadString('\n')
 		if err != nil {
-			fmt.Fprintln(q.out)
-			return "", inkan.Errorf(inkan.Operator, "inkan issue", "there was no answer")
+			q.say("\n")
+			if !errors.Is(err, io.EOF) {
+				return "", inkan.Errorf(inkan.Operator, "reading the answer", "%w", err)
+			}
+			return "", inkan.Errorf(inkan.Operator, "reading the answer", "there was none").
+				WithHint("nothing was changed; every question has a flag too (inkan issue --help)")
 		}
 		answer := strings.TrimSpace(line)
 		if answer == "" {
 			answer = def
 		}
 		if err := check(answer); err != nil {
-			fmt.Fprintf(q.out, "  %v\n", err)
+			q.say("  %v\n", err)
 			continue
 		}
 		return answer, nil
 	}
 }
 
+func (q *asker) say(format string, args ...any) { fmt.Fprintf(q.a.stderr, format, args...) }
+
+// yes asks a question that is answered by yes or no. Without a default it
+// wants one of the words.
+func (q *asker) yes(question, def string) (bool, error) {
+	prompt := question + " (yes or no)"
+	answer, err := q.ask(prompt, def, func(s string) error {
+		if !slices.Contains([]string{"yes", "y", "no", "n"}, strings.ToLower(s)) {
+			return errors.New("please answer yes or no")
+		}
+		return nil
+	})
+	return err == nil && strings.ToLower(answer[:1]) == "y", err
+}
+
+func anything(string) error { return nil }
+
 // askIssue asks for what issue needs and the flags did not say.
 func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) ([]string, error) {
+	// What cannot be written is told before anybody has to answer.
+	if _, _, err := a.stores(); err != nil {
+		return nil, err
+	}
 	q := a.asker()
-	var names []string
-	_, err := q.ask("Which names shall be in the certificate? (separated by spaces)", "", func(s string) error {
-		names = strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == ',' })
-		_, err := inkan.ParseIdentifiers(names)
-		return err
-	})
+	q.say("A few questions, then the certificate. Ctrl-C leaves; what stands in [] is taken for an empty answer.\n\n")
+	names, err := q.askNames()
 	if err != nil {
 		return nil, err
 	}
@@ -71,25 +101,40 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 			return nil, err
 		}
 	}
-	if !f.Changed("deploy-dir") {
-		data, err := a.data()
+	if !a.dryRun {
+		if err := a.askPlacing(q, r, f); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.askEmail(ctx, q, r); err != nil {
+		return nil, err
+	}
+	q.say("\nThe same without questions:\n  %s\n\n", r.commandLine(names))
+	return names, nil
+}
+
+func (q *asker) askNames() ([]string, error) {
+	var names []string
+	_, err := q.ask("Names in the certificate, separated by spaces:", "", func(s string) error {
+		names = strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == ',' })
+		ids, err := inkan.ParseIdentifiers(names)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if r.deployDir, err = q.ask("In which directory shall the files be placed?", data+"/live", func(string) error { return nil }); err != nil {
-			return nil, err
+		for _, id := range ids {
+			if id.Wildcard() {
+				return fmt.Errorf("the wildcard %s needs a dns-01 solver, which only a configuration file can name", id)
+			}
 		}
-	}
-	if !f.Changed("run") && !f.Changed("run-shell") {
-		if r.run, err = q.ask("Which command makes your server read them? (empty: none)", "", func(string) error { return nil }); err != nil {
-			return nil, err
-		}
-	}
-	return names, a.askAccount(ctx, q, r)
+		return nil
+	})
+	return names, err
 }
 
 func (q *asker) askValidation(r *requestFlags) error {
-	fmt.Fprint(q.out, "How shall control over the names be shown?\n  1  a web server runs already: files in its document root\n  2  nothing runs on port 80: inkan answers itself\n")
+	q.say("The CA looks at http://NAME/.well-known/acme-challenge/ to see that the names are yours.\n" +
+		"  1  a web server answers there already: Inkan puts a file into its document root\n" +
+		"  2  nothing answers on port 80: Inkan does, for the moment it takes\n")
 	way, err := q.ask("1 or 2?", "1", func(s string) error {
 		if s != "1" && s != "2" {
 			return errors.New("please answer 1 or 2")
@@ -103,88 +148,101 @@ func (q *asker) askValidation(r *requestFlags) error {
 		r.standalone = ":80"
 		return nil
 	}
-	r.webroot, err = q.ask("Where is its document root?", "/var/www/html", func(s string) error {
+	r.webroot, err = q.ask("Its document root:", "/var/www/html", func(s string) error {
 		if info, err := os.Stat(s); err != nil || !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", s)
+			return fmt.Errorf("%s is not a directory", inkan.Printable(s, 200))
 		}
 		return nil
 	})
 	return err
 }
 
-// askAccount asks for what a new account needs.
-func (a *app) askAccount(ctx context.Context, q *asker, r *requestFlags) error {
-	ca, err := a.chooseCA(ctx, r, "letsencrypt")
-	if err != nil {
-		return err
-	}
-	account := r.account
-	if account == "" {
-		account = "default"
-	}
-	s, _, err := a.stores()
-	if err != nil {
-		return err
-	}
-	if rec, err := inkan.Accounts(s, ca, account).Load(ctx); err == nil && rec.URL != "" {
-		return nil
-	}
-	if len(r.emails) == 0 {
-		mail, err := q.ask("Your e-mail address, in case the CA must reach you? (empty: none)", "", func(s string) error {
-			if s != "" && !strings.Contains(s, "@") {
-				return errors.New("an e-mail address has an @")
-			}
-			return nil
-		})
+// askPlacing asks where the files go and what reads them.
+func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
+	if !f.Changed("deploy-dir") {
+		data, err := a.data()
 		if err != nil {
 			return err
 		}
-		if mail != "" {
-			r.emails = []string{mail}
+		if r.deployDir, err = q.ask("Directory for the files:", filepath.Join(data, "live"), anything); err != nil {
+			return err
 		}
 	}
-	if r.agreeTOS {
+	if f.Changed("run") || f.Changed("run-shell") {
 		return nil
 	}
-	flags, err := r.accountFlags()
-	if err != nil {
-		return err
-	}
-	client, err := a.client(ctx, ca, account, flags)
-	if err != nil {
-		return err
-	}
-	terms, err := client.Terms(ctx)
-	if err != nil {
-		return err
-	}
-	if terms == "" {
-		r.agreeTOS = true
-		return nil
-	}
-	fmt.Fprintf(q.out, "The CA's terms of service: %s\n", inkan.Printable(terms, 500))
-	answer, err := q.ask("Do you agree to them? (yes or no)", "", func(s string) error {
-		if s != "yes" && s != "no" {
-			return errors.New("please answer yes or no")
+	var err error
+	r.run, err = q.ask("Command that makes your server read them, such as systemctl reload nginx (empty: none):", "", func(s string) error {
+		if s != "" && !plainCommand(s) {
+			return errors.New("no quotes, pipes or variables here; give such a line with --run-shell")
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if answer == "no" {
-		return inkan.Errorf(inkan.Operator, "account at "+ca, "without agreement to its terms the CA makes no account")
-	}
-	r.agreeTOS = true
-	return nil
+	return err
 }
 
-// register makes the account; on a terminal it shows the terms first and asks.
-func (a *app) register(ctx context.Context, client *acme.Client, r *requestFlags) error {
-	info, err := client.Register(ctx, acme.RegisterOptions{AgreeTerms: r.agreeTOS, Contacts: r.emails})
+// askEmail asks for the address if an account will be made.
+func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
+	if r.emails != nil {
+		return nil
+	}
+	ca, err := a.chooseCA(ctx, r, defaultCA)
 	if err != nil {
 		return err
 	}
-	a.logger().Info("account", "ca", info.CA, "url", info.URL)
-	return nil
+	rec, err := a.loadAccount(ctx, accountName{ca, orDefault(r.account)})
+	if err != nil || rec.URL != "" {
+		return err
+	}
+	mail, err := q.ask("Your e-mail address, if the CA may write to you (empty: none):", "", func(s string) error {
+		local, domain, ok := strings.Cut(s, "@")
+		if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s, " ,;")) {
+			return errors.New("that is not an e-mail address")
+		}
+		return nil
+	})
+	if err == nil && mail != "" {
+		r.emails = []string{mail}
+	}
+	return err
 }
+
+// commandLine is what would have asked for the same without questions.
+func (r *requestFlags) commandLine(names []string) string {
+	words := []string{"inkan", "issue"}
+	flag := func(name, value string) {
+		if value != "" {
+			words = append(words, "--"+name, quote(value))
+		}
+	}
+	flag("ca", r.ca)
+	flag("ca-root", r.caRoot)
+	flag("account", r.account)
+	for _, e := range r.emails {
+		flag("email", e)
+	}
+	words = append(words, "--agree-tos")
+	flag("webroot", r.webroot)
+	flag("standalone", r.standalone)
+	flag("deploy-dir", r.deployDir)
+	flag("run", r.run)
+	flag("run-shell", r.runShell)
+	if r.staging {
+		words = append(words, "--staging")
+	}
+	for _, n := range names {
+		words = append(words, quote(n))
+	}
+	return strings.Join(words, " ")
+}
+
+// quote writes a word so that a shell reads it back.
+func quote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// plainCommand reports whether a command means the same without a shell.
+func plainCommand(s string) bool { return !strings.ContainsAny(s, "\"'`$;&|<>()\\*?#~") }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/acme"
 )
 
 // A dry run is the same run with Store and Host under <data>/dry-run, the
@@ -18,29 +20,38 @@ import (
 var errForceAll = errors.New("--force wants the certificates by --name: renewing all of them at once may use up the CA's limits")
 
 func (a *app) issueDryRun(ctx context.Context, r *requestFlags, f *pflag.FlagSet, names []string) error {
+	ids, err := identifiers(names)
+	if err != nil {
+		return err
+	}
 	m, err := a.manager(ctx)
 	if err != nil {
 		return err
 	}
 	r.deployDir, r.run, r.runShell = "none", "", ""
-	if r.ca == "" || r.caRoot == "" && !r.staging {
+	switch {
+	case r.staging, r.ca != "" && r.caRoot != "": // a CA with roots of its own is not the public's
+	case strings.Contains(r.ca, "://"):
+		if r.ca, err = a.stagingOf(ctx, acme.CAName(r.ca)); err != nil {
+			return err
+		}
+	default:
 		r.staging = true
 	}
-	req, err := a.buildRequest(ctx, m, r, f, names, true)
+	req, err := a.buildRequest(ctx, m, r, f, ids, true)
 	if err != nil {
 		return err
 	}
 	return a.tryOut(ctx, m, []inkan.CertificateRequest{*req}, r)
 }
 
-// renewDryRun tries the named certificates, or all that are due.
+// renewDryRun tries the named certificates, or all whose renewal is due.
 func (a *app) renewDryRun(ctx context.Context, names []string) error {
 	real, err := a.manager(ctx)
 	if err != nil {
 		return err
 	}
-	opt := inkan.PlanOptions{Names: names}
-	p, err := real.Plan(ctx, opt)
+	p, err := real.Plan(ctx, inkan.PlanOptions{Names: names})
 	if err != nil {
 		return err
 	}
@@ -53,38 +64,62 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 		return err
 	}
 	var reqs []inkan.CertificateRequest
+	var failed error
 	r := &requestFlags{}
 	for _, c := range p.Certificates {
-		if c.Err != nil {
-			return c.Err
+		if c.Err == nil && len(names) == 0 && !issues(&c) {
+			continue
 		}
-		rec, err := real.Request(ctx, c.Name)
+		req, err := a.trialOf(ctx, real, trial, &c, r)
 		if err != nil {
-			return err
+			failed = also(failed, failure{name: c.Name, err: err})
+			continue
 		}
-		req := rec.CertificateRequest
-		ca, err := trial.stagingOf(ctx, req.CAs[0])
-		if err != nil {
-			return err
-		}
-		// Whoever agreed to a CA's terms may try its staging sister.
-		s, _, err := a.stores()
-		if err != nil {
-			return err
-		}
-		acct, err := inkan.Accounts(s, req.CAs[0], req.Account).Load(ctx)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		r.agreeTOS, r.emails = acct.TermsAgreed != "", acct.Contacts
-		req.CAs, req.Targets, req.Key = []string{ca}, nil, inkan.KeyPolicy{}
-		reqs = append(reqs, req)
+		reqs = append(reqs, *req)
 	}
 	if len(reqs) == 0 {
-		a.say("nothing is due; name a certificate with --name to try it")
-		return nil
+		if failed == nil {
+			a.say("nothing is due; name a certificate with --name to try it")
+		}
+		return failed
 	}
-	return trial.tryOut(ctx, m, reqs, r)
+	if err := trial.tryOut(ctx, m, reqs, r); err != nil {
+		failed = append(splitOrNone(failed), split(err)...)
+	}
+	a.changed = trial.changed
+	return failed
+}
+
+// issues reports whether a new certificate is due.
+func issues(c *inkan.CertificatePlan) bool {
+	return slices.ContainsFunc(c.Steps, func(s inkan.Step) bool {
+		return s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume
+	})
+}
+
+// trialOf returns the recorded request as a dry run asks for it, and notes in
+// r what was agreed with its CA: whoever agreed to a CA's terms may try its
+// staging sister.
+func (a *app) trialOf(ctx context.Context, real *inkan.Manager, trial *app, c *inkan.CertificatePlan, r *requestFlags) (*inkan.CertificateRequest, error) {
+	if c.Err != nil {
+		return nil, c.Err
+	}
+	rec, err := real.Request(ctx, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	req := rec.CertificateRequest
+	ca, err := trial.stagingOf(ctx, req.CAs[0])
+	if err != nil {
+		return nil, err
+	}
+	acct, err := inkan.Accounts(real.Store, req.CAs[0], req.Account).Load(ctx)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	r.agreeTOS = r.agreeTOS || acct.TermsAgreed != ""
+	req.CAs, req.Targets, req.Key = []string{ca}, nil, inkan.KeyPolicy{}
+	return &req, nil
 }
 
 // tryOut issues the requests and throws the certificates away.
@@ -92,8 +127,8 @@ func (a *app) tryOut(ctx context.Context, m *inkan.Manager, reqs []inkan.Certifi
 	var names []string
 	for _, req := range reqs {
 		req.Targets = nil
-		if err := a.ensureAccount(ctx, req.CAs[0], req.Account, r); err != nil {
-			return err
+		if _, err := a.ensureAccount(ctx, req.CAs[0], req.Account, r); err != nil {
+			return failures{{name: req.Name, err: err}}
 		}
 		if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 			return err
@@ -105,22 +140,21 @@ func (a *app) tryOut(ctx context.Context, m *inkan.Manager, reqs []inkan.Certifi
 		return err
 	}
 	report, err := a.carryOut(ctx, m, p)
+	a.changed = false // nothing is kept
+	if all, ok := errors.AsType[failures](err); ok {
+		for i := range all {
+			all[i].next = time.Time{} // there is no next try
+		}
+	}
 	for _, n := range names {
-		if delErr := m.Delete(context.WithoutCancel(ctx), n); delErr != nil {
-			err = errors.Join(err, delErr)
-		}
+		err = also(err, failure{name: n, err: m.Delete(context.WithoutCancel(ctx), n)})
 	}
-	if a.json {
-		if jsonErr := a.writeJSON(results(report)); jsonErr != nil {
-			return jsonErr
+	return a.finish(report, err, func() {
+		for _, res := range report.Results {
+			if res.Err == nil {
+				ca := reqs[slices.Index(names, res.Name)].CAs[0]
+				a.say("%s: the dry run at %s went well (%.1f s); nothing was kept or deployed", a.paint(bold, res.Name), ca, res.Took.Round(100*time.Millisecond).Seconds())
+			}
 		}
-		return err
-	}
-	for _, res := range report.Results {
-		if res.Err == nil {
-			ca := reqs[slices.Index(names, res.Name)].CAs[0]
-			a.say("%s: the dry run at %s went well (%.1f s); nothing was kept or deployed", res.Name, ca, res.Took.Round(100*time.Millisecond).Seconds())
-		}
-	}
-	return err
+	})
 }

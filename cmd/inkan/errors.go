@@ -1,26 +1,42 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/plug"
 )
 
 // failures are the errors of several certificates, one message each.
 type failures []failure
 
 type failure struct {
+	name string // of the certificate
 	err  error
-	next string // when the next try comes, in words
+	next time.Time // when the next try comes; zero if it is not known
+}
+
+// message is the text of f: it always names the certificate.
+func (f failure) message() string {
+	text := f.err.Error()
+	switch {
+	case errors.Is(f.err, context.Canceled):
+		text = "interrupted; what was begun is on record, and inkan renew goes on with it"
+	case f.name == "" || strings.HasPrefix(text, "certificate "+f.name):
+		return text
+	}
+	return "certificate " + f.name + ": " + text
 }
 
 func (f failures) Error() string {
 	lines := make([]string, len(f))
 	for i := range f {
-		lines[i] = f[i].err.Error()
+		lines[i] = f[i].message()
 	}
 	return strings.Join(lines, "\n")
 }
@@ -33,54 +49,74 @@ func (f failures) Unwrap() []error {
 	return errs
 }
 
+// split returns the messages that err is made of.
+func split(err error) failures {
+	if all, ok := errors.AsType[failures](err); ok {
+		return all
+	}
+	return failures{{err: err}}
+}
+
+// also adds a failure to err, which may be nil.
+func also(err error, f failure) error {
+	if f.err == nil {
+		return err
+	}
+	if err == nil {
+		return failures{f}
+	}
+	return append(split(err), f)
+}
+
 // printError writes "inkan: error: ..." and the hints. Everything in it that
-// came from outside has passed inkan.Printable; new lines are kept as ours.
+// came from outside has passed inkan.Printable; new lines are ours.
 func (a *app) printError(err error) {
-	if a.json {
-		a.printJSONError(err)
+	for _, f := range split(err) {
+		if a.json {
+			a.printJSONError(f)
+		} else {
+			a.printFailure(f)
+		}
+	}
+}
+
+func (a *app) printFailure(f failure) {
+	prefix := a.paintErr(red, "inkan: error:")
+	if p, ok := errors.AsType[*plug.Problems](f.err); ok {
+		// Each at the beginning of its line, where editors look for places.
+		fmt.Fprintf(a.stderr, "%s the configuration has %s\n%s\n", prefix, count(p.Len(), "fault"), p)
 		return
 	}
-	all, ok := errors.AsType[failures](err)
-	if !ok {
-		all = failures{{err: err}}
+	for i, line := range strings.Split(strings.TrimSpace(a.inWords(context.Background(), f.message())), "\n") {
+		if i == 0 {
+			fmt.Fprintf(a.stderr, "%s %s\n", prefix, line)
+		} else {
+			fmt.Fprintf(a.stderr, "  %s\n", line)
+		}
 	}
-	for _, f := range all {
-		for i, line := range strings.Split(strings.TrimSpace(f.err.Error()), "\n") {
-			if i == 0 {
-				fmt.Fprintf(a.stderr, "%s %s\n", a.paint(red, "inkan: error:"), line)
-			} else {
-				fmt.Fprintf(a.stderr, "  %s\n", line)
-			}
-		}
-		for _, h := range inkan.HintsOf(f.err) {
-			fmt.Fprintf(a.stderr, "%s %s\n", a.paint(yellow, "hint:"), h)
-		}
-		if f.next != "" {
-			fmt.Fprintf(a.stderr, "%s %s\n", a.paint(yellow, "next:"), f.next)
-		}
+	for _, h := range inkan.HintsOf(f.err) {
+		fmt.Fprintf(a.stderr, "%s %s\n", a.paintErr(yellow, "hint:"), a.inWords(context.Background(), h))
+	}
+	if !f.next.IsZero() {
+		fmt.Fprintf(a.stderr, "%s the next try is %s; inkan renew --name %s tries now\n", a.paintErr(yellow, "next:"), instant(f.next, time.Now()), f.name)
 	}
 }
 
 type jsonError struct {
-	Error string   `json:"error"`
-	Kind  string   `json:"kind"`
-	Hints []string `json:"hints,omitempty"`
-	Next  string   `json:"next,omitempty"`
+	Name  string    `json:"name,omitempty"`
+	Error string    `json:"error"`
+	Kind  string    `json:"kind"`
+	Hints []string  `json:"hints,omitempty"`
+	Next  time.Time `json:"next,omitzero"`
 }
 
-func (a *app) printJSONError(err error) {
-	all, ok := errors.AsType[failures](err)
-	if !ok {
-		all = failures{{err: err}}
+func (a *app) printJSONError(f failure) {
+	kind := inkan.KindOf(f.err).String()
+	if _, ok := errors.AsType[usageError](f.err); ok {
+		kind = "usage"
 	}
 	enc := json.NewEncoder(a.stderr)
-	for _, f := range all {
-		kind := inkan.KindOf(f.err).String()
-		if _, ok := errors.AsType[usageError](f.err); ok {
-			kind = "usage"
-		}
-		if err := enc.Encode(jsonError{f.err.Error(), kind, inkan.HintsOf(f.err), f.next}); err != nil {
-			return // there is nobody left to tell
-		}
+	if err := enc.Encode(jsonError{f.name, f.err.Error(), kind, inkan.HintsOf(f.err), f.next}); err != nil {
+		return // there is nobody left to tell
 	}
 }

@@ -50,14 +50,11 @@ type requestFlags struct {
 }
 
 func (r *requestFlags) add(f *pflag.FlagSet) {
-	f.StringVar(&r.ca, "ca", "", "the certificate authority: `NAME|URL` (letsencrypt, letsencrypt-staging, google, zerossl, one of the configuration file, or the https URL of a directory; default letsencrypt)")
-	f.StringVar(&r.caRoot, "ca-root", "", "trust the roots in the PEM `FILE` for the CA's own HTTPS")
-	f.BoolVar(&r.staging, "staging", false, "use the staging CA, whose certificates no browser trusts")
+	r.addCA(f)
 	r.addAccount(f)
 	f.StringVar(&r.webroot, "webroot", "", "show control by files below `DIR`, the document root of a running web server")
 	f.StringVar(&r.standalone, "standalone", "", "show control by an own listener at `ADDR` (without one, port 80)")
 	f.Lookup("standalone").NoOptDefVal = ":80"
-	f.StringVar(&r.name, "name", "", "call the certificate `NAME` (default: its first name)")
 	f.StringVar(&r.key, "key", "", "the private key's `TYPE`: ecdsa-p256 (default), ecdsa-p384, ecdsa-p521, rsa-2048, rsa-3072, rsa-4096, ed25519")
 	f.BoolVar(&r.reuseKey, "reuse-key", false, "keep the private key on renewal (default: a new one each time)")
 	f.StringVar(&r.keyFile, "key-file", "", "use the private key in the PEM `FILE`, now and on renewal")
@@ -71,15 +68,30 @@ func (r *requestFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.runShell, "run-shell", "", "run `LINE` with /bin/sh after each change")
 }
 
+// addCA adds the flags that name the CA.
+func (r *requestFlags) addCA(f *pflag.FlagSet) {
+	f.StringVar(&r.ca, "ca", "", "the certificate authority: `NAME|URL` is letsencrypt (the default), letsencrypt-staging, google, zerossl, one of the configuration file, or the https URL of a directory")
+	f.StringVar(&r.caRoot, "ca-root", "", "trust the roots in the PEM `FILE` for the CA's own HTTPS")
+	f.BoolVar(&r.staging, "staging", false, "use the CA's staging sister, whose certificates no browser trusts; with a URL: this is one")
+}
+
 // addAccount adds the flags that speak of the account.
 func (r *requestFlags) addAccount(f *pflag.FlagSet) {
-	f.StringVar(&r.account, "account", "", "the account's `NAME`, if there are several at a CA (default \"default\")")
-	f.StringArrayVar(&r.emails, "email", nil, "an `ADDRESS` that the CA may write to (repeatable)")
+	r.addAccountName(f)
+	r.addEmail(f)
 	f.BoolVar(&r.agreeTOS, "agree-tos", false, "agree to the CA's terms of service")
 	f.StringVar(&r.accountKey, "account-key", "", "`TYPE` of a new account key: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096")
 	f.StringVar(&r.eabKeyID, "eab-kid", "", "`ID` of the external account binding that the CA gave you")
 	f.StringVar(&r.eabKey, "eab-hmac-key-file", "", "`FILE` with its HMAC key, in base64url")
-	f.StringVar(&r.eabAlg, "eab-alg", "", "its algorithm: HS256 (default), HS384 or HS512")
+	f.StringVar(&r.eabAlg, "eab-alg", "", "its algorithm: `ALG` is HS256 (default), HS384 or HS512")
+}
+
+func (r *requestFlags) addAccountName(f *pflag.FlagSet) {
+	f.StringVar(&r.account, "account", "", "the account's `NAME`, if there are several at a CA (default \"default\")")
+}
+
+func (r *requestFlags) addEmail(f *pflag.FlagSet) {
+	f.StringArrayVar(&r.emails, "email", nil, "an `ADDRESS` that the CA may write to (repeatable)")
 }
 
 // durationFlag lets a flag speak as the configuration file does: 7d.
@@ -115,6 +127,7 @@ it does nothing.`,
 				if !a.interactive() {
 					return usageError{errors.New("inkan issue wants the names of the certificate; only on a terminal it asks")}
 				}
+				a.dryRun = dryRun
 				var err error
 				if names, err = a.askIssue(cmd.Context(), &r, cmd.Flags()); err != nil {
 					return err
@@ -124,56 +137,63 @@ it does nothing.`,
 				a.dryRun = true
 				return a.issueDryRun(cmd.Context(), &r, cmd.Flags(), names)
 			}
-			return a.issue(cmd.Context(), &r, cmd.Flags(), names, force)
+			return a.issue(cmd.Context(), &r, cmd.Flags(), names, issueOptions{force: force, dropNames: force})
 		},
 	}
+	cmd.Flags().StringVar(&r.name, "name", "", "call the certificate `NAME` (default: its first name)")
 	r.add(cmd.Flags())
 	cmd.Flags().BoolVar(&force, "force", false, "get a new certificate although the one in force is good, or although names are dropped")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "try it against the staging CA; nothing is kept or deployed")
+	a.completeFlags(cmd)
 	return cmd
 }
 
-func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, names []string, force bool) error {
+type issueOptions struct {
+	force     bool // renew although nothing is due
+	dropNames bool // a recorded name that is not named again is dropped
+}
+
+// issue records the request and carries it out.
+func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, names []string, opt issueOptions) error {
+	ids, err := identifiers(names) // before anything is opened or asked
+	if err != nil {
+		return err
+	}
 	m, err := a.manager(ctx)
 	if err != nil {
 		return err
 	}
-	req, err := a.buildRequest(ctx, m, r, f, names, force)
+	req, err := a.buildRequest(ctx, m, r, f, ids, opt.dropNames)
 	if err != nil {
 		return err
 	}
-	if err := a.ensureAccount(ctx, req.CAs[0], req.Account, r); err != nil {
+	made, err := a.ensureAccount(ctx, req.CAs[0], req.Account, r)
+	if err != nil {
 		return err
 	}
-	if _, err := m.Record(ctx, *req, inkan.OriginCLI); err != nil {
+	recorded, err := m.Record(ctx, *req, inkan.OriginCLI)
+	if err != nil {
 		return err
 	}
-	p, err := m.Plan(ctx, inkan.PlanOptions{Names: []string{req.Name}, Asked: true, Force: force})
+	a.changed = made || recorded
+	p, err := m.Plan(ctx, inkan.PlanOptions{Names: []string{req.Name}, Asked: true, Force: opt.force})
 	if err != nil {
 		return err
 	}
 	report, err := a.carryOut(ctx, m, p)
-	if a.json {
-		if jsonErr := a.writeJSON(results(report)); jsonErr != nil {
-			return jsonErr
+	return a.finish(report, err, func() {
+		if err == nil {
+			a.sayIssued(ctx, m, &report.Results[0], req)
 		}
-		return err
-	}
-	if err == nil {
-		a.sayIssued(ctx, m, &report.Results[0])
-	}
-	return err
+	})
 }
 
 // buildRequest makes the request of what is recorded under the name, changed
 // by the flags that were given.
-func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, names []string, force bool) (*inkan.CertificateRequest, error) {
+func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, ids []inkan.Identifier, dropNames bool) (*inkan.CertificateRequest, error) {
 	var csr []byte
 	var kt inkan.KeyType
-	ids, err := identifiers(names)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if r.csr != "" {
 		if csr, ids, kt, err = readCSR(r.csr, ids); err != nil {
 			return nil, err
@@ -186,7 +206,7 @@ func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlag
 	if err := inkan.CheckName(name); err != nil {
 		return nil, err
 	}
-	req := inkan.CertificateRequest{Name: name, CAs: []string{"letsencrypt"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
+	req := inkan.CertificateRequest{Name: name, CAs: []string{defaultCA}, Account: defaultAccount, KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
 	recorded, err := m.Request(ctx, name)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	switch {
@@ -198,10 +218,14 @@ func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlag
 	case !fresh:
 		req = recorded.CertificateRequest
 	}
+	if req.CSR != nil && !f.Changed("csr") && (len(ids) > 0 || f.Changed("key") || f.Changed("key-file") || f.Changed("reuse-key")) {
+		return nil, inkan.Errorf(inkan.Operator, "certificate "+name, "its names and key are those of your own certificate signing request").
+			WithHint("give a new one with --csr FILE, or delete the certificate and issue it anew")
+	}
 	if len(ids) > 0 {
-		if dropped := missing(req.Identifiers, ids); len(dropped) > 0 && !force && !f.Changed("csr") {
+		if dropped := missing(req.Identifiers, ids); len(dropped) > 0 && !dropNames && !f.Changed("csr") {
 			return nil, inkan.Errorf(inkan.Operator, "certificate "+name, "it is recorded with more names, and these would be dropped: %s", strings.Join(dropped, " ")).
-				WithHint("name them all, or add --force to drop them, or give the new certificate another --name")
+				WithHint("name them all, or drop them with --force, or give the new certificate another --name")
 		}
 		req.Identifiers = ids
 	}
@@ -259,7 +283,10 @@ func (a *app) applyFlags(ctx context.Context, m *inkan.Manager, r *requestFlags,
 	if r.account != "" {
 		req.Account = r.account
 	}
-	if r.key != "" && req.CSR == nil {
+	if r.key != "" && req.CSR != nil {
+		return usageError{errors.New("--key and --csr exclude each other: the key is yours")}
+	}
+	if r.key != "" {
 		kt, err := inkan.ParseKeyType(r.key)
 		if err != nil {
 			return err
@@ -318,66 +345,75 @@ func (a *app) applyKey(ctx context.Context, m *inkan.Manager, r *requestFlags, f
 	return nil
 }
 
-// chooseCA turns --ca, --ca-root and --staging into the name of a CA.
+// chooseCA turns --ca, --ca-root and --staging into the name of a CA. What they
+// say about it is kept on this machine; what they leave out stays as it is.
 func (a *app) chooseCA(ctx context.Context, r *requestFlags, before string) (string, error) {
 	ca := r.ca
 	if ca == "" {
 		ca = before
 	}
-	if r.staging {
+	isURL := strings.Contains(ca, "://")
+	if r.staging && !isURL {
 		staging, err := a.stagingOf(ctx, ca)
 		if err != nil {
 			return "", err
 		}
 		ca = staging
 	}
-	known := hostCA{}
-	if strings.Contains(ca, "://") {
-		known.Directory = ca
+	if !isURL {
+		if err := inkan.CheckName(ca); err != nil {
+			return "", err
+		}
+		if r.caRoot == "" {
+			_, err := a.caOf(ctx, ca)
+			return ca, err
+		}
+	}
+	url := ca
+	if isURL {
 		ca = acme.CAName(ca)
-	} else if err := inkan.CheckName(ca); err != nil {
+		if _, builtIn := acme.KnownCA(ca); builtIn && r.caRoot == "" {
+			return ca, nil
+		}
+	}
+	known, err := a.caOf(ctx, ca)
+	if err != nil && (!isURL || !errors.Is(err, errNotHere)) {
 		return "", err
 	}
+	was := known
+	if isURL {
+		known.Directory, known.Staging = url, known.Staging || r.staging
+	}
 	if r.caRoot != "" {
-		abs, err := filepath.Abs(r.caRoot)
-		if err != nil {
+		if known.Roots, err = filepath.Abs(r.caRoot); err != nil {
 			return "", err
 		}
-		known.Roots = abs
-	}
-	if known != (hostCA{}) {
-		if known.Directory == "" {
-			old, err := a.caOf(ctx, ca)
-			if err != nil {
-				return "", err
-			}
-			known.Directory, known.Staging = old.Directory, old.Staging
-		}
-		if err := a.saveCA(ctx, ca, known); err != nil {
+		if _, err := readRoots(ca, known.Roots); err != nil {
 			return "", err
 		}
 	}
-	_, err := a.caOf(ctx, ca)
-	return ca, err
-}
-
-// stagingOf returns the staging CA that stands beside a CA.
-func (a *app) stagingOf(ctx context.Context, ca string) (string, error) {
-	if ca == "letsencrypt" {
-		return "letsencrypt-staging", nil
+	if cfg, err := a.config(); err == nil && cfg != nil && known != was {
+		if _, ok := cfg.CAs[ca]; ok {
+			return "", usageError{fmt.Errorf("the configuration file says what the CA %s is; change it there", ca)}
+		}
 	}
-	name := ca
-	if strings.Contains(ca, "://") {
-		name = acme.CAName(ca)
-	}
-	if c, err := a.caOf(ctx, name); err == nil && c.Staging {
+	if known == was && err == nil {
 		return ca, nil
 	}
-	if _, err := a.caOf(ctx, name+"-staging"); err == nil {
-		return name + "-staging", nil
+	return ca, a.saveCA(ctx, ca, known)
+}
+
+// stagingOf returns the staging CA that stands beside a CA, which may be one
+// itself.
+func (a *app) stagingOf(ctx context.Context, ca string) (string, error) {
+	if c, err := a.caOf(ctx, ca); err == nil && c.Staging {
+		return ca, nil
+	}
+	if _, err := a.caOf(ctx, ca+"-staging"); err == nil {
+		return ca + "-staging", nil
 	}
 	return "", inkan.Errorf(inkan.Operator, "CA "+inkan.Printable(ca, 100), "no staging CA is known for it").
-		WithHint("name one with --ca, or mark it with staging: true under cas: in the configuration file")
+		WithHint("name one with --ca URL --staging, or mark it with staging: true under cas: in the configuration file")
 }
 
 func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.CertificateRequest, fresh bool) error {
@@ -460,7 +496,7 @@ func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSe
 	case r.run != "" && r.runShell != "":
 		return usageError{errors.New("--run and --run-shell exclude each other")}
 	case r.run != "":
-		if strings.ContainsAny(r.run, "\"'`$;&|<>()\\*?") {
+		if !plainCommand(r.run) {
 			return usageError{errors.New("--run has characters that only a shell understands; use --run-shell")}
 		}
 		return replace("exec", map[string]any{"command": strings.Fields(r.run)})

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -12,40 +10,57 @@ import (
 
 // sayIssued ends with what somebody needs to know: the paths, the expiry and
 // how renewal happens.
-func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result) {
-	if r.Version == nil {
-		return
-	}
+func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, req *inkan.CertificateRequest) {
 	now := time.Now()
-	leaf := r.Version.Pairs[0].Leaf
-	if !r.Issued && len(r.Deployed) == 0 {
-		a.say("%s: nothing to do; the certificate in force is valid until %s", r.Name, instant(leaf.NotAfter, now))
+	if r.Version == nil { // the CA asked to wait, or somebody else works on it
 		for _, s := range r.Waits {
-			a.say("  %s", s.Reason)
+			a.say("%s: not yet: %s", a.paint(bold, r.Name), a.inWords(ctx, s.Reason))
 		}
 		return
 	}
-	a.say("%s %s", a.paint(green, "certificate"), a.paint(bold, r.Name))
-	a.say("  valid until  %s", instant(leaf.NotAfter, now))
+	leaf := r.Version.Pairs[0].Leaf
+	if !r.Changed() {
+		a.say("%s: nothing to do; the certificate in force is valid until %s", a.paint(bold, r.Name), instant(leaf.NotAfter, now))
+		for _, s := range r.Waits {
+			a.paragraph("  ", a.inWords(ctx, s.Reason))
+		}
+		return
+	}
+	what := "new certificate"
+	if !r.Issued {
+		what = "deployed"
+	}
+	a.say("%s: %s", a.paint(bold, r.Name), a.paint(green, what))
+	a.field("names", namesShort(r.Version.Identifiers))
+	a.field("valid until", instant(leaf.NotAfter, now))
 	o, err := m.Observe(ctx, r.Name)
 	if err != nil {
-		a.logger().Warn("the certificate could not be read again", "error", err)
+		a.warn("certificate %s could not be read again: %v", r.Name, err)
 		return
 	}
 	for _, t := range o.Targets {
-		var receipt inkan.FilesReceipt
-		if json.Unmarshal(t.Deployed.Receipt, &receipt) != nil || receipt.Dir == "" {
-			continue
+		paths := pathsOf(t.Deployed.Receipt)
+		switch {
+		case !t.Here || t.Deployed.Status != inkan.DeployAccepted:
+		case len(paths) == 0:
+			a.field("done", a.targetTitle(ctx, t.Name))
 		}
-		for _, f := range []struct{ what, file string }{{"certificate  ", "fullchain.pem"}, {"private key  ", "privkey.pem"}} {
-			path := filepath.Join(receipt.Dir, f.file)
-			if _, err := os.Stat(path); err == nil {
-				a.say("  %s%s", f.what, path)
+		for _, p := range paths {
+			switch filepath.Base(p) {
+			case "fullchain.pem":
+				a.field("certificate", p)
+			case "privkey.pem":
+				a.field("private key", p)
 			}
 		}
 	}
-	if !r.Next.IsZero() {
-		a.say("  next look    %s", instant(r.Next, now))
+	if len(req.Targets) == 0 {
+		a.field("files", "none: it is kept in Inkan's own store; --deploy-dir DIR places files")
 	}
-	a.say("  renewal      inkan renew, from a timer (packaging/ has one for systemd and for cron)")
+	_, reason, next := statusOf(o, now)
+	if !next.IsZero() {
+		a.field("renewal", instant(next, now))
+		a.field("", a.inWords(ctx, reason))
+	}
+	a.field("", `"inkan renew" does it: run it from a timer, once an hour`)
 }

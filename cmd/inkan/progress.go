@@ -1,65 +1,172 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/inkan-acme/inkan"
 )
 
-// progress tells people what happens: on a terminal one line a certificate,
-// rewritten as it goes; elsewhere a plain line a step.
+// maxLines is how many certificates a terminal shows at once.
+const maxLines = 8
+
+// redraw is how often the elapsed times on a terminal move.
+const redraw = 100 * time.Millisecond
+
+// progress tells people what happens. On a terminal each certificate in work
+// has a line that is rewritten, and leaves one line when it is done; elsewhere
+// each step is a plain line.
 type progress struct {
 	a     *app
+	words func(string) string // what hash names stand for
 	live  bool
-	mu    sync.Mutex
-	start map[string]time.Time
-	last  map[string]string
-	line  string // what stands on the live line
+	width int
+
+	mu      sync.Mutex
+	running []*running // the one with the newest step first
+	all     map[string]*running
+	done    int
+	drawn   int // live lines on the screen
+	stop    chan struct{}
+	stopped chan struct{}
+}
+
+// running is one certificate in work.
+type running struct {
+	name, step string
+	begun      time.Time
 }
 
 // follow makes m report to a new progress, unless nobody wants to see it.
-func (a *app) follow(m *inkan.Manager) *progress {
-	p := &progress{a: a, start: map[string]time.Time{}, last: map[string]string{}}
+func (a *app) follow(ctx context.Context, m *inkan.Manager) *progress {
+	p := &progress{a: a, all: map[string]*running{}, words: func(s string) string { return a.inWords(ctx, s) }}
 	if a.quiet || a.json {
 		return p
 	}
-	p.live = isTerminal(a.stderr) && a.verbose == 0 && a.env["TERM"] != "dumb"
 	m.Progress = p.tell
+	if isTerminal(a.stderr) && a.verbose == 0 && a.env["TERM"] != "dumb" {
+		p.live, p.width = true, width(a.stderr)
+		p.stop, p.stopped = make(chan struct{}), make(chan struct{})
+		go p.tick()
+	}
 	return p
 }
 
+// tick moves the elapsed times until the end.
+func (p *progress) tick() {
+	defer close(p.stopped)
+	t := time.NewTicker(redraw)
+	defer t.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-t.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		}
+	}
+}
+
 func (p *progress) tell(e inkan.Progress) {
+	step := p.words(e.Step)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, ok := p.start[e.Name]; !ok {
-		p.start[e.Name] = time.Now()
+	r := p.all[e.Name]
+	if r == nil {
+		if e.Done {
+			return // there was nothing to do
+		}
+		r = &running{name: e.Name, begun: time.Now()}
+		p.all[e.Name] = r
 	}
-	elapsed := fmt.Sprintf("%5.1fs", time.Since(p.start[e.Name]).Seconds())
-	if e.Done || p.last[e.Name] == e.Step {
-		return
+	switch {
+	case e.Done:
+		p.finish(r, e.Err)
+	case r.step == step:
+	default:
+		r.step = step
+		p.running = append([]*running{r}, slices.DeleteFunc(p.running, func(o *running) bool { return o == r })...)
+		if p.live {
+			p.draw()
+		} else {
+			fmt.Fprintln(p.a.stderr, p.line(r))
+		}
 	}
-	p.last[e.Name] = e.Step
-	if p.live {
-		p.rewrite(fmt.Sprintf("%s  %s: %s", p.a.paint(dim, elapsed), e.Name, e.Step))
-		return
-	}
-	fmt.Fprintf(p.a.stderr, "%s  %s: %s\n", elapsed, e.Name, e.Step)
 }
 
-// rewrite replaces the live line.
-func (p *progress) rewrite(line string) {
-	fmt.Fprintf(p.a.stderr, "\r\x1b[K%s", line)
-	p.line = line
+// finish takes the certificate off the live lines and leaves one line.
+func (p *progress) finish(r *running, err error) {
+	p.running = slices.DeleteFunc(p.running, func(o *running) bool { return o == r })
+	delete(p.all, r.name)
+	p.done++
+	if !p.live {
+		return
+	}
+	if err != nil {
+		r.step = p.a.paintErr(red, "failed at: ") + r.step
+	} else {
+		r.step = p.a.paintErr(green, "done")
+	}
+	p.write(p.erase() + p.line(r) + "\n" + p.lines())
 }
 
-// end takes the live line away.
+func (p *progress) line(r *running) string {
+	return fmt.Sprintf("%s  %s: %s", p.a.paintErr(dim, fmt.Sprintf("%6.1fs", time.Since(r.begun).Seconds())), r.name, r.step)
+}
+
+// draw replaces the live lines, in one write, so that nothing flickers. It is
+// called with p.mu held.
+func (p *progress) draw() { p.write(p.erase() + p.lines()) }
+
+func (p *progress) write(s string) {
+	if s != "" {
+		fmt.Fprint(p.a.stderr, s)
+	}
+}
+
+// lines returns the live lines and counts them as drawn.
+func (p *progress) lines() string {
+	var b strings.Builder
+	shown := p.running[:min(len(p.running), maxLines)]
+	for _, r := range shown {
+		short := *r
+		short.name = shorten(r.name, max(p.width/2, 3))
+		short.step = shorten(r.step, max(p.width-1-len("1234.5s  : ")-length(short.name), 3))
+		b.WriteString(p.line(&short) + "\n")
+	}
+	p.drawn = len(shown)
+	if more := len(p.running) - len(shown); more > 0 {
+		b.WriteString(p.a.paintErr(dim, fmt.Sprintf("         and %d more, %d done", more, p.done)) + "\n")
+		p.drawn++
+	}
+	return b.String()
+}
+
+// erase returns what takes the live lines off the screen.
+func (p *progress) erase() string {
+	if p.drawn == 0 {
+		return ""
+	}
+	up := fmt.Sprintf("\x1b[%dA\r\x1b[J", p.drawn)
+	p.drawn = 0
+	return up
+}
+
+// end takes the live lines away for good.
 func (p *progress) end() {
+	if !p.live {
+		return
+	}
+	close(p.stop)
+	<-p.stopped
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.live && p.line != "" {
-		fmt.Fprint(p.a.stderr, "\r\x1b[K")
-		p.line = ""
-	}
+	p.write(p.erase())
+	p.live = false
 }

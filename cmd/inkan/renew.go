@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
@@ -35,39 +33,18 @@ from a timer, once an hour; it costs nothing when nothing is due.`,
 				return err
 			}
 			report, err := a.carryOut(cmd.Context(), m, p)
-			if a.json {
-				if jsonErr := a.writeJSON(results(report)); jsonErr != nil {
-					return jsonErr
+			return a.finish(report, err, func() {
+				if len(report.Results) == 0 {
+					a.say("nothing is due")
 				}
-				return err
-			}
-			a.sayRenewed(report)
-			return err
+				a.sayResults(cmd.Context(), report)
+			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&names, "name", nil, "only the certificate `NAME`, now, without waiting for a failed try's time (repeatable)")
 	f.BoolVar(&force, "force", false, "renew although it is not due (with --name)")
 	f.BoolVar(&dryRun, "dry-run", false, "try it against the staging CA; nothing is kept or deployed")
+	a.completeFlags(cmd)
 	return cmd
-}
-
-func (a *app) sayRenewed(report *inkan.Report) {
-	if len(report.Results) == 0 {
-		a.say("nothing is due")
-	}
-	for _, r := range report.Results {
-		switch {
-		case r.Err != nil:
-		case r.Issued:
-			a.say("%s renewed, valid until %s", r.Name, instant(r.Version.Pairs[0].Leaf.NotAfter, time.Now()))
-		case len(r.Deployed) > 0:
-			a.say("%s deployed", r.Name)
-		case len(r.Waits) > 0:
-			a.say("%s: nothing to do: %s", r.Name, r.Waits[len(r.Waits)-1].Reason)
-		}
-		for _, t := range r.Deployed {
-			a.say("  %s has it", t)
-		}
-	}
 }

@@ -50,7 +50,7 @@ func (a *app) caOf(ctx context.Context, name string) (hostCA, error) {
 	if cfgErr != nil {
 		return hostCA{}, cfgErr
 	}
-	return hostCA{}, inkan.Errorf(inkan.Operator, "CA "+name, "this machine does not know it").
+	return hostCA{}, inkan.Errorf(inkan.Operator, "CA "+name, "%w", errNotHere).
 		WithHint("name its directory with --ca URL, or under cas: in the configuration file")
 }
 
@@ -89,13 +89,8 @@ func (a *app) client(ctx context.Context, ca, account string, f accountFlags) (*
 	c := acme.Config{Name: ca, Directory: known.Directory, Account: account, Contacts: f.emails, AgreeTerms: f.agreeTerms,
 		KeyType: f.keyType, EABKeyID: f.eabKeyID, EABKey: f.eabKey, EABAlgorithm: f.eabAlg, UserAgent: "inkan/" + version(), Proxy: a.proxy}
 	if known.Roots != "" {
-		pem, err := os.ReadFile(known.Roots)
-		if err != nil {
-			return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "its roots: %w", err)
-		}
-		c.Roots = x509.NewCertPool()
-		if !c.Roots.AppendCertsFromPEM(pem) {
-			return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "there is no certificate in %s", known.Roots)
+		if c.Roots, err = readRoots(ca, known.Roots); err != nil {
+			return nil, err
 		}
 	}
 	if cfg, err := a.configLocked(); err == nil && cfg != nil {
@@ -126,6 +121,19 @@ func (a *app) client(ctx context.Context, ca, account string, f accountFlags) (*
 	}
 	a.clients[key] = client
 	return client, nil
+}
+
+// readRoots reads the roots that are trusted for a CA's own HTTPS.
+func readRoots(ca, file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "its roots: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "there is no certificate in %s", file)
+	}
+	return pool, nil
 }
 
 // proxy follows HTTPS_PROXY and NO_PROXY as this program was given them.

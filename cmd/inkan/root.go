@@ -85,11 +85,20 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "write nothing but errors")
 	f.CountVarP(&a.verbose, "verbose", "v", "tell more; twice tells every decision")
 	f.BoolVar(&a.detailed, "detailed-exitcode", false, "exit with 0 if something changed, 2 if not, 1 on failure, 64 on wrong usage")
-	cmd.AddCommand(
-		a.issueCommand(),
-		a.renewCommand(),
-		a.versionCommand(),
-	)
+	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
+		a.reconfigureCommand(), a.deployCommand(), a.revokeCommand(), a.deleteCommand())
+	grouped(cmd, groupConfig, "from a configuration file", a.applyCommand(), a.configCommand())
+	grouped(cmd, groupMore, "more", a.accountCommand(), a.pluginsCommand(), a.completionCommand(), a.versionCommand())
+	cmd.AddCommand(a.generateCommand())
+	cmd.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
+		about, _, err := cmd.Find(args)
+		if err != nil {
+			return usageError{err}
+		}
+		return about.Help()
+	}})
+	cmd.SetUsageFunc(a.usage)
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	return cmd
 }
 

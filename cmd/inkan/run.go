@@ -13,7 +13,7 @@ import (
 
 // carryOut runs a plan, tells how it went and turns what failed into an error.
 func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*inkan.Report, error) {
-	pr := a.follow(m)
+	pr := a.follow(ctx, m)
 	report := m.Run(ctx, p)
 	pr.end()
 	var all failures
@@ -23,9 +23,9 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		if r.Err == nil {
 			continue
 		}
-		f := failure{err: r.Err}
-		if !errors.Is(r.Err, context.Canceled) && !r.Next.IsZero() {
-			f.next = "the next try comes " + instant(r.Next, time.Now())
+		f := failure{name: r.Name, err: r.Err}
+		if !errors.Is(r.Err, context.Canceled) {
+			f.next = r.Next
 		}
 		all = append(all, f)
 	}
@@ -35,9 +35,17 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 	return report, nil
 }
 
-// instant writes a moment for a sentence: "in 10 min (2026-11-22 15:04 UTC)".
-func instant(t, now time.Time) string {
-	return fmt.Sprintf("%s (%s)", when(t, now), t.UTC().Format("2006-01-02 15:04 UTC"))
+// finish ends a command that ran a plan: with the results in JSON, or as tell
+// says them.
+func (a *app) finish(report *inkan.Report, err error, tell func()) error {
+	if !a.json {
+		tell()
+		return err
+	}
+	if jsonErr := a.writeJSON(results(report)); jsonErr != nil {
+		return jsonErr
+	}
+	return err
 }
 
 // result is a Result in JSON.
@@ -68,6 +76,28 @@ func results(r *inkan.Report) []result {
 	return list
 }
 
+// sayResults tells what a run did, a line or two for each certificate. What
+// failed is told as an error.
+func (a *app) sayResults(ctx context.Context, report *inkan.Report) {
+	now := time.Now()
+	for _, r := range report.Results {
+		name := a.paint(bold, r.Name)
+		switch {
+		case r.Issued:
+			a.say("%s: %s, valid until %s", name, a.paint(green, "new certificate"), instant(r.Version.Pairs[0].Leaf.NotAfter, now))
+		case len(r.Deployed) > 0:
+			a.say("%s: %s", name, a.paint(green, "deployed"))
+		case r.Err == nil && len(r.Waits) > 0:
+			a.say("%s: nothing to do; %s", name, a.inWords(ctx, r.Waits[len(r.Waits)-1].Reason))
+		case r.Err == nil:
+			a.say("%s: nothing to do", name)
+		}
+		for _, t := range r.Deployed {
+			a.say("  %s", a.targetTitle(ctx, t))
+		}
+	}
+}
+
 // noArgs refuses arguments as wrong usage.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
@@ -84,4 +114,15 @@ func someArgs(low, high int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// anyNumber is for someArgs where there is no upper bound.
+const anyNumber = 1 << 20
+
+// subcommand is the RunE of a command that only holds others.
+func subcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{errors.New("there is no command " + cmd.CommandPath() + " " + inkan.Printable(args[0], 40) + suggestions(cmd, args[0]))}
+	}
+	return cmd.Help()
 }

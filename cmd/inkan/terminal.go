@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -28,10 +27,31 @@ func isTerminal(x any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// paint colours text for stderr and stdout alike, when both go to a terminal
-// and NO_COLOR (no-color.org) is not set.
-func (a *app) paint(colour, text string) string {
-	if a.env["NO_COLOR"] != "" || a.env["TERM"] == "dumb" || !isTerminal(a.stdout) || !isTerminal(a.stderr) {
+// width returns the columns of the terminal that w is; 0 if it is none, which
+// means that nothing is cut.
+func width(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return 0
+	}
+	if n, _, err := term.GetSize(int(f.Fd())); err == nil && n >= 20 {
+		return n
+	}
+	return 80
+}
+
+// colourful reports whether w may be coloured: it is a terminal that can, and
+// NO_COLOR (no-color.org) is not set.
+func (a *app) colourful(w io.Writer) bool {
+	return isTerminal(w) && a.env["NO_COLOR"] == "" && a.env["TERM"] != "dumb"
+}
+
+// paint colours text for stdout, paintErr for stderr.
+func (a *app) paint(colour, text string) string    { return a.paintFor(a.stdout, colour, text) }
+func (a *app) paintErr(colour, text string) string { return a.paintFor(a.stderr, colour, text) }
+
+func (a *app) paintFor(w io.Writer, colour, text string) string {
+	if colour == "" || text == "" || !a.colourful(w) {
 		return text
 	}
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
@@ -44,6 +64,13 @@ func (a *app) say(format string, args ...any) {
 	}
 }
 
+// warn writes a line to stderr unless --quiet or --json is in force.
+func (a *app) warn(format string, args ...any) {
+	if !a.quiet && !a.json {
+		fmt.Fprintf(a.stderr, "%s %s\n", a.paintErr(yellow, "inkan: warning:"), fmt.Sprintf(format, args...))
+	}
+}
+
 // writeJSON writes one indented JSON value to stdout.
 func (a *app) writeJSON(v any) error {
 	enc := json.NewEncoder(a.stdout)
@@ -51,46 +78,38 @@ func (a *app) writeJSON(v any) error {
 	return enc.Encode(v)
 }
 
-// table writes rows under a header, columns two spaces apart, the last column
-// wrapped or cut so that a line fits into 80 columns.
-func table(w io.Writer, header []string, rows [][]string, paint func(column int, cell string) string) {
-	const width = 80
-	widths := make([]int, len(header))
-	for _, row := range append([][]string{header}, rows...) {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	left := width
-	for _, n := range widths[:len(widths)-1] {
-		left -= n + 2
-	}
-	widths[len(widths)-1] = max(left, 10)
-	line := func(row []string, painted bool) {
-		var b strings.Builder
-		for i, cell := range row {
-			n := utf8.RuneCountInString(cell)
-			if i == len(row)-1 && n > widths[i] {
-				cell = string([]rune(cell)[:widths[i]-3]) + "..."
-			}
-			pad := ""
-			if i < len(row)-1 {
-				pad = strings.Repeat(" ", widths[i]-n+2)
-			}
-			if painted && paint != nil {
-				cell = paint(i, cell)
-			}
-			b.WriteString(cell + pad)
-		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
-	}
-	line(header, false)
-	for _, row := range rows {
-		line(row, true)
+// paragraph writes text under a margin, broken at words where the terminal
+// ends.
+func (a *app) paragraph(margin, text string) {
+	for _, line := range wrap(text, width(a.stdout)-len(margin)) {
+		a.say("%s%s", margin, line)
 	}
 }
 
-// when writes an instant for people: how far away, and the date.
+// wrap breaks text at spaces into lines of at most n characters, if n is
+// positive. A longer word gets a line of its own.
+func wrap(text string, n int) []string {
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		for n > 0 && length(line) > n {
+			r := []rune(line)
+			cut := strings.LastIndexByte(string(r[:n+1]), ' ')
+			if cut <= 0 {
+				if cut = strings.IndexByte(line, ' '); cut < 0 {
+					break
+				}
+			}
+			lines = append(lines, line[:cut])
+			line = strings.TrimLeft(line[cut:], " ")
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func length(s string) int { return len([]rune(s)) }
+
+// when writes an instant for people: how far away.
 func when(t, now time.Time) string {
 	if t.IsZero() {
 		return "-"
@@ -103,15 +122,21 @@ func when(t, now time.Time) string {
 	return "in " + words
 }
 
+// instant writes a moment for a sentence: "in 10 min (2026-11-22 15:04 UTC)".
+func instant(t, now time.Time) string { return when(t, now) + " (" + stamp(t) + ")" }
+
+// stamp writes a moment in UTC, to the minute.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
 // roughly writes a span with one unit.
 func roughly(d time.Duration) string {
 	switch {
 	case d < 90*time.Second:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
+		return fmt.Sprintf("%d s", int(d.Round(time.Second).Seconds()))
 	case d < 90*time.Minute:
 		return fmt.Sprintf("%d min", int(d.Round(time.Minute).Minutes()))
 	case d < 48*time.Hour:
 		return fmt.Sprintf("%d h", int(d.Round(time.Hour).Hours()))
 	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
+	return fmt.Sprintf("%d days", int(d.Round(time.Hour).Hours()/24))
 }

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// The words for the state of a certificate, one at a time: the first that
+// holds, in this order.
+const (
+	statusDamaged   = "damaged"        // a stored value cannot be read
+	statusWorking   = "working"        // a process works on it now
+	statusRevoked   = "revoked"        // at the CA
+	statusExpired   = "expired"        //
+	statusUnmanaged = "unmanaged"      // left the configuration file: served, not renewed
+	statusFailing   = "failing"        // the last attempt, or a deployment, failed
+	statusNone      = "no certificate" // none was issued yet
+	statusHeld      = "held"           // a target broke with it and keeps the one before
+	statusDue       = "due"            // the next renew gets a new one
+	statusDeploying = "deploying"      // not at every target yet
+	statusOK        = "ok"
+)
+
+// statusColour says which colour a word has.
+func statusColour(word string) string {
+	switch word {
+	case statusOK:
+		return green
+	case statusDamaged, statusExpired, statusFailing, statusRevoked:
+		return red
+	case statusUnmanaged:
+		return dim
+	}
+	return yellow
+}
+
+// summary is what list tells about one certificate, in JSON and in the table.
+type summary struct {
+	Name        string           `json:"name"`
+	Status      string           `json:"status"`
+	Identifiers []string         `json:"identifiers"`
+	NotBefore   time.Time        `json:"not_before,omitzero"`
+	NotAfter    time.Time        `json:"not_after,omitzero"`
+	CA          string           `json:"ca,omitempty"`
+	KeyType     inkan.KeyType    `json:"key_type,omitempty"`
+	Serial      string           `json:"serial,omitempty"`
+	Fingerprint string           `json:"fingerprint,omitempty"`
+	Paths       []string         `json:"paths"`
+	Next        time.Time        `json:"next,omitzero"` // when it is renewed or tried again
+	Reason      string           `json:"reason,omitempty"`
+	LastError   *inkan.LastError `json:"last_error,omitempty"`
+
+	ids []inkan.Identifier
+	err error // what is damaged
+}
+
+// summarise tells about what was observed.
+func (a *app) summarise(ctx context.Context, o *inkan.Observed, now time.Time) summary {
+	s := summary{Name: o.Name, Paths: []string{}, LastError: o.State.LastError}
+	s.Status, s.Reason, s.Next = statusOf(o, now)
+	s.Reason = a.inWords(ctx, s.Reason)
+	if o.Request != nil {
+		s.ids, s.CA, s.KeyType = o.Request.Identifiers, o.Request.CAs[0], o.Request.KeyTypes[0]
+	}
+	if o.Version != nil {
+		p := &o.Version.Pairs[0]
+		s.ids, s.CA, s.KeyType = o.Version.Identifiers, p.CA, p.KeyType
+		s.NotBefore, s.NotAfter = p.Leaf.NotBefore, p.Leaf.NotAfter
+		s.Serial, s.Fingerprint = fmt.Sprintf("%x", p.Leaf.SerialNumber), p.Fingerprint().String()
+	}
+	for _, t := range o.Targets {
+		if s.LastError == nil {
+			s.LastError = t.Deployed.LastError
+		}
+		s.Paths = append(s.Paths, pathsOf(t.Deployed.Receipt)...)
+	}
+	s.Identifiers = values(s.ids)
+	return s
+}
+
+// pathsOf returns the files that a receipt speaks of and that are there.
+func pathsOf(r inkan.Receipt) []string {
+	var files inkan.FilesReceipt
+	if json.Unmarshal(r, &files) != nil || files.Dir == "" {
+		return nil
+	}
+	var paths []string
+	for _, name := range []string{"fullchain.pem", "cert.pem", "chain.pem", "privkey.pem", "combined.pem"} {
+		path := filepath.Join(files.Dir, name)
+		if _, err := os.Stat(path); err == nil {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// statusOf finds the word for what was observed, why, and when something
+// happens next.
+func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.Time) {
+	steps := inkan.PlanCertificate(calm(o), inkan.PlanOptions{}, now)
+	for _, s := range steps {
+		if !s.At.IsZero() && (next.IsZero() || s.At.Before(next)) {
+			next = s.At
+		}
+		if reason == "" || s.Action != inkan.ActionWait {
+			reason = s.Reason
+		}
+	}
+	has := func(as ...inkan.Action) bool {
+		return slices.ContainsFunc(steps, func(s inkan.Step) bool { return slices.Contains(as, s.Action) })
+	}
+	target := func(status string) *inkan.ObservedTarget {
+		i := slices.IndexFunc(o.Targets, func(t inkan.ObservedTarget) bool {
+			return t.Here && t.Deployed.Status == status && t.Deployed.Want == o.Current.N
+		})
+		if i < 0 {
+			return nil
+		}
+		return &o.Targets[i]
+	}
+	switch {
+	case o.VersionErr != nil:
+		return statusDamaged, o.VersionErr.Error(), next
+	case o.HeldBy != nil:
+		return statusWorking, reason, next
+	case revoked(o):
+		return statusRevoked, reason, next
+	case o.Version != nil && !o.Version.Pairs[0].Leaf.NotAfter.After(now):
+		reason = "it expired " + instant(o.Version.Pairs[0].Leaf.NotAfter, now)
+		if o.State.LastError != nil {
+			reason += "; " + o.State.LastError.Message
+		}
+		return statusExpired, reason, next
+	case o.Request == nil || o.Request.Unmanaged:
+		return statusUnmanaged, reason, next
+	case o.State.LastError != nil:
+		return statusFailing, o.State.LastError.Message, next
+	case o.Version == nil:
+		return statusNone, reason, next
+	}
+	if t := target(inkan.DeployFailed); t != nil && t.Deployed.LastError != nil {
+		return statusFailing, t.Deployed.LastError.Message, t.Deployed.Next
+	}
+	for _, t := range o.Targets {
+		if t.Err != nil {
+			return statusFailing, t.Err.Error(), next
+		}
+	}
+	switch {
+	case target(inkan.DeployHeld) != nil:
+		return statusHeld, reason, next
+	case has(inkan.ActionIssue, inkan.ActionRenew, inkan.ActionResume):
+		return statusDue, reason, next
+	case has(inkan.ActionDeploy):
+		return statusDeploying, reason, next
+	}
+	return statusOK, reason, next
+}
+
+// calm puts the next look at the CA's advice aside, so that what is planned is
+// the renewal itself.
+func calm(o *inkan.Observed) *inkan.Observed {
+	c := *o
+	if c.State.ARI.N != c.Current.N {
+		c.State.ARI = inkan.ARIState{N: c.Current.N}
+	}
+	c.State.ARI.Look = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	return &c
+}
+
+func revoked(o *inkan.Observed) bool {
+	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
+		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
+	})
+}

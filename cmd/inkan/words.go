@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// Targets and solvers given on the command line are named after a hash of
+// their options. People read what they gave instead.
+
+// hashName finds such names in a text.
+var hashName = regexp.MustCompile(`\b(files|exec|webroot|standalone)-[0-9a-f]{8}\b`)
+
+// inWords replaces the hash names in text by what they stand for.
+func (a *app) inWords(ctx context.Context, text string) string {
+	return hashName.ReplaceAllStringFunc(text, func(name string) string {
+		for _, family := range []string{inkan.HostTargets, inkan.HostSolvers} {
+			if words := a.hostWords(ctx, family, name); words != "" {
+				return words
+			}
+		}
+		return name
+	})
+}
+
+// hostWords tells what a host record says: "/etc/ssl/live", "'systemctl reload
+// nginx'". "" if there is no such record here.
+func (a *app) hostWords(ctx context.Context, family, name string) string {
+	r, err := a.loadHost(ctx, family, name)
+	if err != nil {
+		return ""
+	}
+	var o struct {
+		Dir, Shell, Addr string
+		Command          []string
+	}
+	if json.Unmarshal(r.Options, &o) != nil {
+		return ""
+	}
+	switch {
+	case o.Dir != "":
+		return inkan.Printable(o.Dir, 300)
+	case o.Addr != "":
+		return inkan.Printable(o.Addr, 100)
+	case o.Shell != "":
+		return "'" + inkan.Printable(o.Shell, 300) + "'"
+	case len(o.Command) > 0:
+		return "'" + inkan.Printable(strings.Join(o.Command, " "), 300) + "'"
+	}
+	return ""
+}
+
+// targetTitle names a target with its kind: "files in /etc/ssl/live".
+func (a *app) targetTitle(ctx context.Context, name string) string {
+	words := a.hostWords(ctx, inkan.HostTargets, name)
+	switch {
+	case words == "":
+		return name
+	case strings.HasPrefix(name, "files-"):
+		return "files in " + words
+	case strings.HasPrefix(name, "exec-"):
+		return "command " + words
+	}
+	return name + " " + words
+}
+
+// validationTitle tells how control over names is shown.
+func (a *app) validationTitle(ctx context.Context, v inkan.Validation) string {
+	what := v.Type + " by " + v.Solver
+	if words := a.hostWords(ctx, inkan.HostSolvers, v.Solver); words != "" {
+		if strings.HasPrefix(v.Solver, "webroot-") {
+			what = v.Type + " by files in " + words
+		} else {
+			what = v.Type + " by an own listener at " + words
+		}
+	}
+	if v.Match != "" && v.Match != "*" {
+		what += " for " + v.Match
+	}
+	return what
+}
+
+// count writes "1 certificate", "3 certificates".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
+// namesShort writes the first name and how many follow.
+func namesShort(ids []inkan.Identifier) string {
+	switch len(ids) {
+	case 0:
+		return "-"
+	case 1:
+		return ids[0].Value
+	}
+	return fmt.Sprintf("%s +%d more", ids[0].Value, len(ids)-1)
+}
+
+// values returns the identifiers as text.
+func values(ids []inkan.Identifier) []string {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = id.Value
+	}
+	return list
+}
