@@ -172,6 +172,9 @@ func loadPair(ctx context.Context, s Store, name string, seq uint64, id string, 
 		return nil, err
 	}
 	if kv.exists() {
+		if kv.v.Form == "" || len(kv.v.Data) == 0 {
+			return nil, &DamagedError{kk, "it holds no key"}
+		}
 		p.Key = &kv.v
 		p.sum.Key = sumOf(kv.v.Data)
 	}

@@ -163,6 +163,7 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 		m.log().LogAttrs(ctx, logDecision, "step", logName(c.Name), logAction(s), logReason(s))
 		switch s.Action {
 		case ActionIssue, ActionRenew, ActionResume:
+			m.noteDamage(ctx, o)
 			var published bool
 			published, err = m.attempt(ctx, c, o, s)
 			res.Issued = res.Issued || published

@@ -294,6 +294,14 @@ func (m *Manager) pairsInForce(ctx context.Context, name string) (*tlsPairs, err
 		return p, nil
 	}
 	v, err := LoadVersion(ctx, m.Store, name, cur.v)
+	if _, damaged := errors.AsType[*DamagedError](err); damaged {
+		// The newest sound version serves until a new one is issued.
+		sound, soundErr := m.soundest(ctx, name, m.now())
+		if soundErr == nil {
+			m.log().Warn("the certificate in force is damaged; an older one is served", logName(name), logError(err))
+			v, err = sound, nil
+		}
+	}
 	if err != nil {
 		return &tlsPairs{}, err
 	}
