@@ -10,9 +10,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/plug"
 )
 
 // Exit statuses (docs/reference/exit-status.md). With --detailed-exitcode a run
@@ -77,7 +79,7 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.SetFlagErrorFunc(flagError)
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.dataDir, "data", "", "keep state in `DIR` (default: /var/lib/inkan as root, else the XDG data home)")
 	f.StringVar(&a.configFile, "config", "", "read the configuration `FILE` (default: /etc/inkan/inkan.yaml as root, else the XDG config home)")
@@ -88,12 +90,12 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
 		a.reconfigureCommand(), a.deployCommand(), a.revokeCommand(), a.deleteCommand())
 	grouped(cmd, groupConfig, "from a configuration file", a.applyCommand(), a.configCommand())
-	grouped(cmd, groupMore, "more", a.accountCommand(), a.pluginsCommand(), a.completionCommand(), a.versionCommand())
+	grouped(cmd, groupMore, "more", a.accountCommand(), a.pluginsCommand(), a.completionCommand(), a.fsckCommand(), a.versionCommand())
 	cmd.AddCommand(a.generateCommand())
 	cmd.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
-		about, _, err := cmd.Find(args)
-		if err != nil {
-			return usageError{err}
+		about, rest, err := cmd.Find(args)
+		if err != nil || len(rest) > 0 {
+			return usageError{errors.New("there is no command " + inkan.Printable(strings.Join(args, " "), 60) + suggestions(cmd, args[0]))}
 		}
 		return about.Help()
 	}})
@@ -120,11 +122,33 @@ func joinListenAddress(args []string) []string {
 	return out
 }
 
+// suggestions tells which command somebody who wrote word may have meant.
 func suggestions(cmd *cobra.Command, word string) string {
-	if near := cmd.SuggestionsFor(word); len(near) > 0 {
-		return "; did you mean " + near[0] + "?"
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
 	}
-	return "; inkan --help lists them"
+	if near := plug.Nearest(word, names); near != "" {
+		return "; did you mean " + near + "?"
+	}
+	return "; " + cmd.CommandPath() + " --help lists them"
+}
+
+// flagError is what is wrong with a flag, with the flag that was meant.
+func flagError(cmd *cobra.Command, err error) error {
+	word, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if !unknown {
+		return usageError{err}
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	text := cmd.CommandPath() + " has no flag --" + inkan.Printable(word, 40)
+	if near := plug.Nearest(word, names); near != "" {
+		return usageError{errors.New(text + "; did you mean --" + near + "?")}
+	}
+	return usageError{errors.New(text + "; " + cmd.CommandPath() + " --help lists them")}
 }
 
 // version is the module's version, stamped by the go command.

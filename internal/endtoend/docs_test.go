@@ -31,7 +31,7 @@ func TestDocs(t *testing.T) {
 			t.Fatal(err)
 		}
 		blocks := block.FindAllStringSubmatch(string(text), -1)
-		if len(blocks) == 0 {
+		if len(blocks) == 0 || filepath.Base(page) == "add-a-plugin.md" { // that one is for who changes the code
 			continue
 		}
 		ran++
