@@ -14,17 +14,33 @@ import (
 // distance cost. Other rows repeat these beside their own measurement.
 func floorRows() []row {
 	one := func(names int, rtt time.Duration) func(context.Context, *bench) (result, error) {
-		return func(ctx context.Context, b *bench) (result, error) {
-			d, remark, err := b.floorOne(ctx, names, rtt)
-			return result{measured: seconds(d), floor: "itself", remark: remark}, err
+		return func(ctx context.Context, b *bench) (_ result, err error) {
+			f, err := newFloor(ctx, testca.Options{Latency: rtt})
+			if err != nil {
+				return result{}, err
+			}
+			defer func() { err = errors.Join(err, f.Close()) }()
+			requests := 0
+			d, err := b.median(func() (time.Duration, error) {
+				before := f.Count("")
+				took, err := f.one(ctx, names)
+				requests = f.Count("") - before
+				return took, err
+			})
+			return result{measured: seconds(d), floor: "itself", remark: fmt.Sprintf("%d CA requests", requests)}, err
 		}
 	}
 	return []row{
 		{"floor: one name, no added latency", "", one(1, 0)},
-		{"floor: one name, 50 ms", "", one(1, 50*time.Millisecond)},
-		{"floor: 50 names in one certificate, 50 ms", "", one(50, 50*time.Millisecond)},
-		{"floor: 100 certificates, 16 in flight", "", func(ctx context.Context, b *bench) (result, error) {
-			d, err := b.floorMany(ctx, 100, 16)
+		{"floor: one name, 50 ms", "", one(1, far)},
+		{"floor: 50 names in one certificate, 50 ms", "", one(50, far)},
+		{"floor: 100 certificates, 16 in flight", "", func(ctx context.Context, b *bench) (_ result, err error) {
+			f, err := newFloor(ctx, testca.Options{})
+			if err != nil {
+				return result{}, err
+			}
+			defer func() { err = errors.Join(err, f.Close()) }()
+			d, err := b.median(func() (time.Duration, error) { return f.many(ctx, 100, 16) })
 			return result{measured: seconds(d), floor: "itself", remark: "one connection, no added latency"}, err
 		}},
 	}
@@ -52,74 +68,63 @@ func (r *rig) Close() error {
 	return errors.Join(r.Responder.Close(), r.CA.Close())
 }
 
-// floorOne is the time of one order for that many names: account and
+// floor is the least possible client against a rig of its own: account and
 // directory known, everything else new, the connection too.
-func (b *bench) floorOne(ctx context.Context, names int, rtt time.Duration) (_ time.Duration, remark string, err error) {
-	r, err := newRig(testca.Options{Latency: rtt})
-	if err != nil {
-		return 0, "", err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	known, err := testca.NewFloor(ctx, r.HTTPClient(), r.DirectoryURL)
-	if err != nil {
-		return 0, "", err
-	}
-	requests := 0
-	next := 0
-	d, err := b.median(func() (time.Duration, error) {
-		before := r.Count("")
-		client := r.HTTPClient()
-		defer client.CloseIdleConnections()
-		set := make([]string, names)
-		for i := range set {
-			set[i] = fmt.Sprintf("n%d.floor.example.test", next)
-			next++
-		}
-		start := time.Now()
-		_, _, err := known.With(client).Issue(ctx, set, r.Show)
-		took := time.Since(start)
-		requests = r.Count("") - before
-		return took, err
-	})
-	return d, fmt.Sprintf("%d CA requests", requests), err
+type floor struct {
+	*rig
+	known *testca.Floor
+	next  int // numbers the names
 }
 
-// floorMany is the time of that many orders of one name each.
-func (b *bench) floorMany(ctx context.Context, orders, inFlight int) (_ time.Duration, err error) {
-	r, err := newRig(testca.Options{})
+func newFloor(ctx context.Context, o testca.Options) (*floor, error) {
+	r, err := newRig(o)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
 	known, err := testca.NewFloor(ctx, r.HTTPClient(), r.DirectoryURL)
 	if err != nil {
-		return 0, err
+		return nil, errors.Join(err, r.Close())
 	}
-	run := 0
-	return b.median(func() (time.Duration, error) {
-		run++
-		client := r.HTTPClient()
-		defer client.CloseIdleConnections()
-		f := known.With(client)
-		work := make(chan int, orders)
-		for i := range orders {
-			work <- i
-		}
-		close(work)
-		var all sync.WaitGroup
-		errs := make([]error, inFlight)
-		start := time.Now()
-		for w := range inFlight {
-			all.Go(func() {
-				for i := range work {
-					name := fmt.Sprintf("n%d.r%d.floor.example.test", i, run)
-					if _, _, errs[w] = f.Issue(ctx, []string{name}, r.Show); errs[w] != nil {
-						return
-					}
+	return &floor{rig: r, known: known}, nil
+}
+
+// one is the time of one order for that many names.
+func (f *floor) one(ctx context.Context, names int) (time.Duration, error) {
+	client := f.HTTPClient()
+	defer client.CloseIdleConnections()
+	set := make([]string, names)
+	for i := range set {
+		f.next++
+		set[i] = fmt.Sprintf("n%d.floor.example.test", f.next)
+	}
+	start := time.Now()
+	_, _, err := f.known.With(client).Issue(ctx, set, f.Show)
+	return time.Since(start), err
+}
+
+// many is the time of that many orders of one name each, over one connection.
+func (f *floor) many(ctx context.Context, orders, inFlight int) (time.Duration, error) {
+	client := f.HTTPClient()
+	defer client.CloseIdleConnections()
+	known := f.known.With(client)
+	work := make(chan string, orders)
+	for range orders {
+		f.next++
+		work <- fmt.Sprintf("n%d.floor.example.test", f.next)
+	}
+	close(work)
+	var all sync.WaitGroup
+	errs := make([]error, inFlight)
+	start := time.Now()
+	for w := range inFlight {
+		all.Go(func() {
+			for name := range work {
+				if _, _, errs[w] = known.Issue(ctx, []string{name}, f.Show); errs[w] != nil {
+					return
 				}
-			})
-		}
-		all.Wait()
-		return time.Since(start), errors.Join(errs...)
-	})
+			}
+		})
+	}
+	all.Wait()
+	return time.Since(start), errors.Join(errs...)
 }

@@ -2,20 +2,24 @@
 // a table. The CA runs in process on loopback with a simulated round trip; the
 // floor is what the least possible client needed in the same run.
 //
-//	go run ./bench [-run regexp] [-n repeats] [-dir directory]
+//	go run ./bench [-run regexp] [-n repeats] [-dir directory] [-cpuprofile file]
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/inkan-acme/inkan"
 )
 
 func main() {
@@ -25,10 +29,11 @@ func main() {
 	}
 }
 
-func run() error {
+func run() (err error) {
 	only := flag.String("run", "", "measure only rows whose name matches this `regexp`")
 	repeats := flag.Int("n", 5, "repeat each measurement this often and print the median")
 	dir := flag.String("dir", "", "work in a new directory below this `directory`, on the disk to measure (default: that for temporary files)")
+	profile := flag.String("cpuprofile", "", "write a CPU profile to `file`")
 	flag.Parse()
 	if flag.NArg() > 0 || *repeats < 1 {
 		flag.Usage()
@@ -46,7 +51,19 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	b := &bench{dir: work, repeats: *repeats}
+	defer func() { err = errors.Join(err, b.close()) }()
 	fmt.Printf("%s %s/%s, %d CPUs, files in %s, median of %d\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), work, *repeats)
 	table := [][]string{{"name", "measured", "target", "floor of same run", "remark"}}
 	failed := 0
@@ -78,7 +95,7 @@ func run() error {
 
 // rows lists every row in the order of the table.
 func rows() []row {
-	return slices.Concat(durableRows(), floorRows())
+	return slices.Concat(durableRows(), floorRows(), issueRows(), commandRows(), serveRows())
 }
 
 // row is one line of the table.
@@ -99,6 +116,20 @@ type result struct {
 type bench struct {
 	dir     string // theirs to fill; removed at the end
 	repeats int
+
+	binary string      // the inkan command, once it is built
+	seeds  *seeds      // for the renew rows
+	memory inkan.Store // for the GetCertificate rows
+	atEnd  []func() error
+}
+
+// close ends what rows left for each other.
+func (b *bench) close() error {
+	var errs []error
+	for _, f := range b.atEnd {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
 }
 
 // newDir returns a new empty directory.
@@ -108,14 +139,28 @@ func (b *bench) newDir() (string, error) {
 
 // median runs f as often as asked and returns the middle of its times.
 func (b *bench) median(f func() (time.Duration, error)) (time.Duration, error) {
-	times := make([]time.Duration, b.repeats)
-	for i := range times {
-		var err error
-		if times[i], err = f(); err != nil {
-			return 0, err
+	m, err := b.medians(f)
+	return m[0], err
+}
+
+// medians runs the functions in turn, so that all meet the same weather, and
+// returns the middle of the times of each.
+func (b *bench) medians(fs ...func() (time.Duration, error)) ([]time.Duration, error) {
+	times := make([][]time.Duration, len(fs))
+	m := make([]time.Duration, len(fs))
+	for range b.repeats {
+		for i, f := range fs {
+			took, err := f()
+			if err != nil {
+				return m, err
+			}
+			times[i] = append(times[i], took)
 		}
 	}
-	return middle(times), nil
+	for i := range fs {
+		m[i] = middle(times[i])
+	}
+	return m, nil
 }
 
 // middle returns the median; of an even number the later one.

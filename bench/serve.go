@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/store"
+)
+
+const (
+	served   = 10_000 // names
+	maxHot   = 40 * time.Nanosecond
+	maxCold  = 100 * time.Nanosecond
+	maxBytes = 4096
+)
+
+// serveRows measure the library's GetCertificate.
+func serveRows() []row {
+	return []row{
+		{"GetCertificate, 10,000 names loaded, one hot name", "40 ns, 0 allocations, 4 KB a certificate", serve(1, maxHot)},
+		{"GetCertificate, 10,000 names loaded, random names", "100 ns, 0 allocations, 4 KB a certificate", serve(served, maxCold)},
+	}
+}
+
+func serve(asked int, most time.Duration) func(context.Context, *bench) (result, error) {
+	return func(ctx context.Context, b *bench) (result, error) {
+		s, err := b.served(ctx)
+		if err != nil {
+			return result{}, err
+		}
+		m := &inkan.Manager{Store: s}
+		names := make([]string, served)
+		for i := range names {
+			names[i] = servedName(i)
+		}
+		before := heap()
+		for _, name := range names {
+			if _, err := m.GetCertificate(&tls.ClientHelloInfo{ServerName: name}); err != nil {
+				return result{}, fmt.Errorf("%s: %w", name, err)
+			}
+		}
+		bytes := (heap() - before) / served
+		order := make([]string, 1<<16)
+		for i := range order {
+			order[i] = names[rand.IntN(asked)]
+		}
+		var slow error
+		var allocs int64
+		d, err := b.median(func() (time.Duration, error) {
+			r := testing.Benchmark(func(tb *testing.B) {
+				tb.ReportAllocs()
+				hello := &tls.ClientHelloInfo{}
+				for i := 0; tb.Loop(); i++ {
+					hello.ServerName = order[i&(len(order)-1)]
+					if _, err := m.GetCertificate(hello); err != nil {
+						slow = err
+					}
+				}
+			})
+			allocs = r.AllocsPerOp()
+			return time.Duration(float64(r.T.Nanoseconds()) / float64(r.N) * 1000), slow // picoseconds
+		})
+		runtime.KeepAlive(m)
+		if err != nil {
+			return result{}, err
+		}
+		nanoseconds := float64(d) / 1000
+		words := ""
+		if nanoseconds > float64(most.Nanoseconds()) {
+			words += fmt.Sprintf("; MISSED: %.0f ns over", nanoseconds-float64(most.Nanoseconds()))
+		}
+		if allocs > 0 || bytes > maxBytes {
+			words += "; MISSED: allocations or bytes"
+		}
+		return result{measured: fmt.Sprintf("%.0f ns, %d allocations, %d bytes a certificate", nanoseconds, allocs, bytes), remark: fmt.Sprintf("%d certificates of one name, their issuer's shared%s", served, words)}, nil
+	}
+}
+
+func servedName(i int) string { return fmt.Sprintf("n%06d.example.test", i) }
+
+// served returns a store in memory with certificates for all names.
+func (b *bench) served(ctx context.Context) (inkan.Store, error) {
+	if b.memory != nil {
+		return b.memory, nil
+	}
+	local, err := newLocalCA()
+	if err != nil {
+		return nil, err
+	}
+	s := store.Mem()
+	for i := range served {
+		if err := local.record(ctx, s, servedName(i)); err != nil {
+			return nil, err
+		}
+	}
+	b.memory = s
+	return s, nil
+}
+
+// heap is what lives on the heap now, in bytes.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
