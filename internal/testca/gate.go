@@ -109,7 +109,16 @@ func (c *CA) guard(pebble http.Handler) http.Handler {
 		var run func(http.ResponseWriter, *http.Request)
 		path := r.URL.Path
 		switch {
-		case path == PathNewOrder, path == PathKeyChange, path == PathRevoke,
+		case path == PathNewOrder:
+			run = func(w http.ResponseWriter, r *http.Request) {
+				body, _ := readBody(w, r) // from memory
+				defer c.gate.lock()()
+				pebble.ServeHTTP(w, r)
+				if held := w.(*heldResponse); held.status == http.StatusCreated {
+					c.ordered(r, parseSigned(body), held)
+				}
+			}
+		case path == PathKeyChange, path == PathRevoke,
 			strings.HasPrefix(path, PathAccount), strings.HasPrefix(path, PathOrder), strings.HasPrefix(path, PathOrders):
 			run = func(w http.ResponseWriter, r *http.Request) {
 				defer c.gate.lock()()
@@ -129,12 +138,19 @@ func (c *CA) guard(pebble http.Handler) http.Handler {
 				defer c.gate.unshare()
 				pebble.ServeHTTP(w, r)
 			}
+		case path == PathNewAccount:
+			pebble.ServeHTTP(&statusWriter{ResponseWriter: w, note: func(status int) {
+				if status == http.StatusCreated {
+					c.checker.account(r)
+				}
+			}}, r)
+			return
 		default:
 			pebble.ServeHTTP(w, r)
 			return
 		}
 
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		body, err := readBody(w, r)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
@@ -143,9 +159,6 @@ func (c *CA) guard(pebble http.Handler) http.Handler {
 		r2 := r.Clone(r.Context())
 		r2.Body = io.NopCloser(bytes.NewReader(body))
 		run(held, r2)
-		if path == PathNewOrder && held.status == http.StatusCreated {
-			c.record.order()
-		}
 		w.WriteHeader(held.status)
 		_, _ = w.Write(held.body.Bytes())
 	})
@@ -202,6 +215,7 @@ func (c *CA) settle(orderID string) {
 		return
 	}
 	c.record.certificate(cert.DER)
+	c.checker.issued(orderID, "POST "+PathFinalize+orderID)
 	reached(func() bool {
 		_, err := c.store.GetOrderByIssuedSerial(cert.ID)
 		return err == nil
@@ -228,14 +242,20 @@ func (c *CA) settle(orderID string) {
 // While it waits, it blocks the validator's logger; what it waits for (the one
 // exclusive user inside) never needs that logger.
 type vaLog struct {
-	gate *gate
-	out  io.Writer
+	gate   *gate
+	out    io.Writer
+	judged func(authz string, valid bool)
 }
 
 func (l *vaLog) Write(p []byte) (int, error) {
+	authz, isAuthz := bytes.CutPrefix(p, []byte("authz "))
+	id, rest, _ := bytes.Cut(authz, []byte(" "))
 	switch {
-	case bytes.HasPrefix(p, []byte("authz ")) && bytes.Contains(p, []byte(" set INVALID by completed challenge ")):
+	case isAuthz && bytes.HasPrefix(rest, []byte("set VALID by completed challenge ")):
+		l.judged(string(id), true)
+	case isAuthz && bytes.HasPrefix(rest, []byte("set INVALID by completed challenge ")):
 		l.gate.share(true)
+		l.judged(string(id), false)
 	case bytes.HasPrefix(p, []byte("order ")) && bytes.Contains(p, []byte(" set INVALID by invalid authz ")):
 		l.gate.unshare()
 	}

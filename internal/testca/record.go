@@ -15,6 +15,10 @@ type Request struct {
 	Method string
 	Path   string
 	Status int // 0: aborted without an answer
+
+	Account     string       // URL of the account that signed it; "" if none did
+	Identifiers []Identifier // of a newOrder request
+	Replaces    string       // of a newOrder request (RFC 9773)
 }
 
 // recorder notes requests, connections and what they led to.
@@ -26,11 +30,25 @@ type recorder struct {
 	certificates [][]byte
 }
 
-func (r *recorder) wrap(next http.Handler) http.Handler {
+func (r *recorder) wrap(next http.Handler, checker *checker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		entry := Request{Time: time.Now(), Method: req.Method, Path: req.URL.Path}
+		checker.arrived(req)
+		if req.Method == http.MethodPost {
+			body, err := readBody(w, req)
+			if err != nil {
+				return // the client went away
+			}
+			signed := parseSigned(body)
+			entry.Account = signed.account
+			if req.URL.Path == PathNewOrder {
+				p := signed.order()
+				entry.Identifiers, entry.Replaces = p.Identifiers, p.Replaces
+			}
+		}
 		r.mu.Lock()
 		i := len(r.requests)
-		r.requests = append(r.requests, Request{Time: time.Now(), Method: req.Method, Path: req.URL.Path})
+		r.requests = append(r.requests, entry)
 		r.mu.Unlock()
 		// The status is noted before the client can see it: a test that has its
 		// answer finds it in the record.

@@ -61,6 +61,14 @@ type Options struct {
 	// one, opening a connection one for TCP and one for TLS 1.3 besides.
 	Latency time.Duration
 
+	// Boulder makes new orders behave as at Let's Encrypt where Pebble does
+	// not: see boulder.go.
+	Boulder bool
+
+	// CheckLimits records requests over these limits as [CA.Violations]; nil
+	// checks none. A CA from [Start] fails its test on the first.
+	CheckLimits *Limits
+
 	// Middleware wraps the whole ACME endpoint, so that a test can refuse,
 	// change or drop what passes. The record of requests sits outside it and
 	// notes what the client was answered.
@@ -91,7 +99,10 @@ type CA struct {
 	server *http.Server
 	gate   *gate
 	record recorder
-	close  func() error
+
+	boulder *boulder // nil: new orders as Pebble makes them
+	checker *checker // nil: no limits are checked
+	close   func() error
 }
 
 // envMu serialises the construction of Pebble, which reads its knobs from the
@@ -108,6 +119,9 @@ func Start(t testing.TB, o Options) *CA {
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Errorf("testca: close: %v", err)
+		}
+		if v := c.Violations(); len(v) > 0 {
+			t.Errorf("testca: %d requests over a limit of the CA, the first: %s", len(v), v[0])
 		}
 	})
 	return c
@@ -129,7 +143,10 @@ func New(o Options) (_ *CA, err error) {
 		}
 	}()
 
-	c := &CA{HTTPPort: o.HTTPPort, TLSPort: o.TLSPort, gate: newGate()}
+	c := &CA{HTTPPort: o.HTTPPort, TLSPort: o.TLSPort, gate: newGate(), checker: newChecker(o.CheckLimits)}
+	if o.Boulder {
+		c.boulder = newBoulder()
+	}
 	for _, port := range []*int{&c.HTTPPort, &c.TLSPort} {
 		if *port == 0 {
 			if *port, err = freePort(); err != nil {
@@ -171,7 +188,7 @@ func New(o Options) (_ *CA, err error) {
 		listener = delayListener(listener, o.Latency)
 	}
 	c.server = &http.Server{
-		Handler:           c.record.wrap(handler),
+		Handler:           c.record.wrap(handler, c.checker),
 		ConnState:         c.record.connState,
 		TLSConfig:         &tls.Config{Certificates: []tls.Certificate{endpoint}},
 		ReadHeaderTimeout: time.Minute,
@@ -241,7 +258,7 @@ func (c *CA) pebble(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	validator := va.New(log.New(&vaLog{gate: c.gate, out: out}, "", 0), c.HTTPPort, c.TLSPort, o.Strict, c.DNSAddr, c.store)
+	validator := va.New(log.New(&vaLog{gate: c.gate, out: out, judged: c.judged}, "", 0), c.HTTPPort, c.TLSPort, o.Strict, c.DNSAddr, c.store)
 	front := wfe.New(log.New(out, "wfe ", 0), c.store, validator, c.issuer,
 		[]string{"pebble.letsencrypt.org"}, o.Strict, o.EABRequired, o.RetryAfterAuthz, o.RetryAfterOrder)
 	return c.guard(front.Handler()), nil
