@@ -164,7 +164,7 @@ func (ca *modelCA) sign(csrDER []byte) ([]byte, error) {
 		return nil, err
 	}
 	ca.serial++
-	t := &x509.Certificate{SerialNumber: big.NewInt(ca.serial + 100), DNSNames: csr.DNSNames, NotBefore: ca.now().Add(-time.Hour), NotAfter: ca.now().Add(ca.life - time.Hour)}
+	t := &x509.Certificate{SerialNumber: big.NewInt(ca.serial + 100), DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses, NotBefore: ca.now().Add(-time.Hour), NotAfter: ca.now().Add(ca.life - time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, csr.PublicKey, ca.key)
 	if err != nil {
 		return nil, err
@@ -475,8 +475,8 @@ func lostOrder(names []string, at int) int {
 	return 0
 }
 
-// TestModelKill kills at every point, before and after (C01-C20, V1-V4, V7).
-func TestModelKill(t *testing.T) {
+// TestModelC01ToC20Kill kills at every point, before and after (C01-C20, V1-V4, V7).
+func TestModelC01ToC20Kill(t *testing.T) {
 	points := recorded(t)
 	t.Logf("%d points: %s", len(points), strings.Join(points, ", "))
 	for at := 1; at <= len(points); at++ {
@@ -496,8 +496,8 @@ func TestModelKill(t *testing.T) {
 	}
 }
 
-// TestModelKillPairs kills the recovery too (C21).
-func TestModelKillPairs(t *testing.T) {
+// TestModelC21KillPairs kills the recovery too (C21).
+func TestModelC21KillPairs(t *testing.T) {
 	points := recorded(t)
 	for at := 1; at <= len(points); at++ {
 		for _, after := range []bool{false, true} {
@@ -526,9 +526,9 @@ func TestModelKillPairs(t *testing.T) {
 	}
 }
 
-// TestModelPause pauses a worker before every point while another one, who
+// TestModelF02Pause pauses a worker before every point while another one, who
 // takes it for dead, does the whole work (F02).
-func TestModelPause(t *testing.T) {
+func TestModelF02Pause(t *testing.T) {
 	points := recorded(t)
 	for at := 1; at <= len(points); at++ {
 		w := newWorld(t)
@@ -547,9 +547,9 @@ func TestModelPause(t *testing.T) {
 	}
 }
 
-// TestModelStoreLies fails every write once, not done and done, and lets the
+// TestModelE01StoreLies fails every write once, not done and done, and lets the
 // process live.
-func TestModelStoreLies(t *testing.T) {
+func TestModelE01StoreLies(t *testing.T) {
 	points := recorded(t)
 	for at := 1; at <= len(points); at++ {
 		for _, after := range []bool{false, true} {
