@@ -62,7 +62,7 @@ makes a second one.`,
 			if rec.URL != "" && !a.changed && !a.json {
 				a.say("the account is there already")
 			}
-			return a.sayAccount(info)
+			return a.sayAccount(ctx, info)
 		},
 	}
 	r.addCA(cmd.Flags())
@@ -87,7 +87,7 @@ func (a *app) accountShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.sayAccount(info)
+			return a.sayAccount(cmd.Context(), info)
 		},
 	}
 	r.addCA(cmd.Flags())
@@ -118,14 +118,14 @@ func (a *app) accountUpdateCommand() *cobra.Command {
 			}
 			wanted := addresses(r.emails)
 			if slices.Equal(before.Contacts, wanted) {
-				return a.sayAccount(before)
+				return a.sayAccount(cmd.Context(), before)
 			}
 			info, err := client.UpdateContacts(cmd.Context(), wanted)
 			if err != nil {
 				return err
 			}
 			a.changed = true
-			return a.sayAccount(info)
+			return a.sayAccount(cmd.Context(), info)
 		},
 	}
 	r.addCA(cmd.Flags())
@@ -273,11 +273,11 @@ func (r *requestFlags) accountFlags() (accountFlags, error) {
 	return f, nil
 }
 
-func (a *app) sayAccount(info acme.AccountInfo) error {
+func (a *app) sayAccount(ctx context.Context, info acme.AccountInfo) error {
 	if a.json {
 		return a.writeJSON(info)
 	}
-	a.say("account %s at %s", a.paint(bold, info.Account), info.CA)
+	a.say("account %s at %s", a.paint(bold, info.Account), a.caTitle(ctx, info.CA))
 	a.field("URL", info.URL)
 	a.field("status", info.Status)
 	contacts := strings.Join(info.Contacts, " ")

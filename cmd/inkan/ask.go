@@ -60,7 +60,7 @@ func (q *asker) ask(question, def string, check func(string) error) (string, err
 			answer = def
 		}
 		if err := check(answer); err != nil {
-			q.say("  %v\n", err)
+			q.a.tellErr(yellow, "no:", err.Error())
 			continue
 		}
 		return answer, nil
@@ -91,7 +91,7 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 		return nil, err
 	}
 	q := a.asker()
-	q.say("A few questions, then the certificate. Ctrl-C leaves; what stands in [] is taken for an empty answer.\n\n")
+	q.say("A few questions, then the certificate. Ctrl-C leaves at any time; an empty\nanswer takes what stands in [].\n\n")
 	names, err := q.askNames()
 	if err != nil {
 		return nil, err
@@ -132,9 +132,10 @@ func (q *asker) askNames() ([]string, error) {
 }
 
 func (q *asker) askValidation(r *requestFlags) error {
-	q.say("The CA looks at http://NAME/.well-known/acme-challenge/ to see that the names are yours.\n" +
-		"  1  a web server answers there already: Inkan puts a file into its document root\n" +
-		"  2  nothing answers on port 80: Inkan does, for the moment it takes\n")
+	q.say("\nThe CA fetches http://NAME/.well-known/acme-challenge/... to see that the names\n" +
+		"are yours.\n" +
+		"  1  a web server answers there: Inkan puts a file into its document root\n" +
+		"  2  nothing listens on port 80: Inkan does, for the moment it takes\n")
 	way, err := q.ask("1 or 2?", "1", func(s string) error {
 		if s != "1" && s != "2" {
 			return errors.New("please answer 1 or 2")
@@ -172,7 +173,7 @@ func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
 		return nil
 	}
 	var err error
-	r.run, err = q.ask("Command that makes your server read them, such as systemctl reload nginx (empty: none):", "", func(s string) error {
+	r.run, err = q.ask("Command that makes your server read them, as systemctl reload nginx, or empty:", "", func(s string) error {
 		if s != "" && !plainCommand(s) {
 			return errors.New("no quotes, pipes or variables here; give such a line with --run-shell")
 		}
@@ -194,7 +195,7 @@ func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
 	if err != nil || rec.URL != "" {
 		return err
 	}
-	mail, err := q.ask("Your e-mail address, if the CA may write to you (empty: none):", "", func(s string) error {
+	mail, err := q.ask("Your e-mail address, if the CA may write to you, or empty:", "", func(s string) error {
 		local, domain, ok := strings.Cut(s, "@")
 		if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s, " ,;")) {
 			return errors.New("that is not an e-mail address")

@@ -87,18 +87,25 @@ func (a *app) printFailure(f failure) {
 		fmt.Fprintf(a.stderr, "%s the configuration has %s\n%s\n", prefix, count(p.Len(), "fault"), p)
 		return
 	}
-	for i, line := range strings.Split(strings.TrimSpace(a.inWords(context.Background(), f.message())), "\n") {
-		if i == 0 {
-			fmt.Fprintf(a.stderr, "%s %s\n", prefix, line)
-		} else {
-			fmt.Fprintf(a.stderr, "  %s\n", line)
-		}
-	}
+	ctx := context.Background()
+	a.tellErr(red, "inkan: error:", a.inWords(ctx, strings.TrimSpace(f.message())))
 	for _, h := range inkan.HintsOf(f.err) {
-		fmt.Fprintf(a.stderr, "%s %s\n", a.paintErr(yellow, "hint:"), a.inWords(context.Background(), h))
+		a.tellErr(yellow, "hint:", a.inWords(ctx, h))
 	}
 	if !f.next.IsZero() {
-		fmt.Fprintf(a.stderr, "%s the next try is %s; inkan renew --name %s tries now\n", a.paintErr(yellow, "next:"), instant(f.next, time.Now()), f.name)
+		a.tellErr(yellow, "next:", fmt.Sprintf("the next try is %s; inkan renew --name %s tries now", instant(f.next, time.Now()), f.name))
+	}
+}
+
+// tellErr writes a word and what follows it to stderr; on a terminal in lines
+// that fit.
+func (a *app) tellErr(colour, word, text string) {
+	for i, line := range wrap(word+" "+text, width(a.stderr)-2) {
+		if i == 0 {
+			fmt.Fprintln(a.stderr, a.paintErr(colour, word)+strings.TrimPrefix(line, word))
+		} else {
+			fmt.Fprintln(a.stderr, "  "+line)
+		}
 	}
 }
 

@@ -184,6 +184,8 @@ func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, name
 	return a.finish(report, err, func() {
 		if err == nil {
 			a.sayIssued(ctx, m, &report.Results[0], req)
+		} else {
+			a.sayResults(ctx, report)
 		}
 	})
 }

@@ -57,10 +57,8 @@ func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, 
 	if len(req.Targets) == 0 {
 		a.field("files", "none: it is kept in Inkan's own store; --deploy-dir DIR places files")
 	}
-	_, reason, next := statusOf(o, now)
-	if !next.IsZero() {
-		a.field("renewal", instant(next, now))
-		a.field("", a.inWords(ctx, reason))
+	if at, why := renewalOf(o, now); !at.IsZero() {
+		a.field("renewal", when(at, now)+": "+a.inWords(ctx, why))
 	}
 	a.field("", `"inkan renew" does it: run it from a timer, once an hour`)
 }

@@ -126,15 +126,8 @@ func (a *app) sayList(all []summary, now time.Time) {
 	}
 	t := table{header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, elastic: []int{0, 1}}
 	for _, s := range all {
-		next := "-"
-		switch {
-		case s.Next.IsZero():
-		case s.Next.After(now):
-			next = when(s.Next, now)
-		default:
-			next = "now"
-		}
-		if s.Status == statusDue {
+		next := when(s.Renews, now)
+		if !s.Renews.IsZero() && !s.Renews.After(now) {
 			next = "now"
 		}
 		t.add(s.Name, namesShort(s.ids), when(s.NotAfter, now), next, s.Status)

@@ -149,6 +149,7 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 	if a.quiet {
 		return
 	}
+	now := time.Now()
 	t := table{header: []string{"NAME", "STEP", "WHY"}, elastic: []int{0}}
 	for _, p := range list {
 		name := p.Name
@@ -164,7 +165,7 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 			row(p.Change, p.Detail)
 		}
 		for _, s := range p.Steps {
-			why := s.Reason
+			why := stepWords(s, now)
 			if s.Action == inkan.ActionDeploy && s.Target != "" && s.Reason == "as soon as it is issued" {
 				why = "to " + a.targetTitle(ctx, s.Target) + ", " + why
 			}

@@ -43,7 +43,12 @@ type running struct {
 
 // follow makes m report to a new progress, unless nobody wants to see it.
 func (a *app) follow(ctx context.Context, m *inkan.Manager) *progress {
-	p := &progress{a: a, all: map[string]*running{}, words: func(s string) string { return a.inWords(ctx, s) }}
+	p := &progress{a: a, all: map[string]*running{}, words: func(step string) string {
+		if target, ok := strings.CutPrefix(step, "deploying to "); ok {
+			return "deploying: " + a.targetTitle(ctx, target)
+		}
+		return a.inWords(ctx, step)
+	}}
 	if a.quiet || a.json {
 		return p
 	}

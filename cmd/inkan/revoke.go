@@ -76,7 +76,7 @@ func (a *app) revoke(ctx context.Context, name string, reason inkan.RevocationRe
 		return failures{{name: name, err: err}}
 	}
 	a.changed = true
-	a.say("%s: %s at %s", a.paint(bold, name), a.paint(red, "revoked"), o.Version.Pairs[0].CA)
+	a.say("%s: %s at %s", a.paint(bold, name), a.paint(red, "revoked"), a.caTitle(ctx, o.Version.Pairs[0].CA))
 	if remove {
 		return a.delete(ctx, m, name)
 	}

@@ -190,7 +190,7 @@ func (a *app) sayDetails(ctx context.Context, d *details, o *inkan.Observed, now
 	if r := o.Request; r != nil {
 		a.sayRequest(ctx, d, r)
 	}
-	a.sayForce(d, o, now)
+	a.sayForce(ctx, d, o, now)
 	if len(d.Deployments) > 0 {
 		a.section("deployments")
 		for _, t := range d.Deployments {
@@ -250,7 +250,11 @@ func (a *app) field(name, value string) {
 func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord) {
 	a.section("request")
 	a.field("names", strings.Join(values(r.Identifiers), " "))
-	a.field("CA", strings.Join(r.CAs, ", then ")+", account "+r.Account)
+	var cas []string
+	for _, ca := range r.CAs {
+		cas = append(cas, a.caTitle(ctx, ca))
+	}
+	a.field("CA", strings.Join(cas, ", then ")+", account "+r.Account)
 	key := joinWords(r.KeyTypes)
 	switch {
 	case r.CSR != nil:
@@ -282,7 +286,7 @@ func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord
 	a.field("asked by", origin)
 }
 
-func (a *app) sayForce(d *details, o *inkan.Observed, now time.Time) {
+func (a *app) sayForce(ctx context.Context, d *details, o *inkan.Observed, now time.Time) {
 	if o.Version == nil {
 		return
 	}
@@ -305,10 +309,10 @@ func (a *app) sayForce(d *details, o *inkan.Observed, now time.Time) {
 	}
 	switch {
 	case d.Status == statusRevoked || d.Status == statusUnmanaged:
-	case d.Next.IsZero():
-		a.field("renewal", d.Reason)
+	case d.Renews.After(now):
+		a.field("renewal", when(d.Renews, now)+": "+a.inWords(ctx, d.why))
 	default:
-		a.field("renewal", when(d.Next, now)+": "+d.Reason)
+		a.field("renewal", a.inWords(ctx, d.why))
 	}
 	ari := o.State.ARI
 	if ari.N == o.Current.N && !ari.Looked.IsZero() {

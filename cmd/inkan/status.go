@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -53,12 +54,14 @@ type summary struct {
 	Serial      string           `json:"serial,omitempty"`
 	Fingerprint string           `json:"fingerprint,omitempty"`
 	Paths       []string         `json:"paths"`
-	Next        time.Time        `json:"next,omitzero"` // when it is renewed or tried again
+	Renews      time.Time        `json:"renews,omitzero"` // when a new one is asked for
+	Next        time.Time        `json:"next,omitzero"`   // when something happens next: that, or another try
 	Reason      string           `json:"reason,omitempty"`
 	LastError   *inkan.LastError `json:"last_error,omitempty"`
 
 	ids []inkan.Identifier
-	err error // what is damaged
+	why string // of Renews
+	err error  // what is damaged
 }
 
 // summarise tells about what was observed.
@@ -66,6 +69,7 @@ func (a *app) summarise(ctx context.Context, o *inkan.Observed, now time.Time) s
 	s := summary{Name: o.Name, Paths: []string{}, LastError: o.State.LastError}
 	s.Status, s.Reason, s.Next = statusOf(o, now)
 	s.Reason = a.inWords(ctx, s.Reason)
+	s.Renews, s.why = renewalOf(o, now)
 	if o.Request != nil {
 		s.ids, s.CA, s.KeyType = o.Request.Identifiers, o.Request.CAs[0], o.Request.KeyTypes[0]
 	}
@@ -110,7 +114,7 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 			next = s.At
 		}
 		if reason == "" || s.Action != inkan.ActionWait {
-			reason = s.Reason
+			reason = stepWords(s, now)
 		}
 	}
 	has := func(as ...inkan.Action) bool {
@@ -162,6 +166,30 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 		return statusDeploying, reason, next
 	}
 	return statusOK, reason, next
+}
+
+// renewalOf tells when the next certificate is asked for and why then, apart
+// from deployments; zero if that is not planned.
+func renewalOf(o *inkan.Observed, now time.Time) (at time.Time, why string) {
+	alone := calm(o)
+	alone.Targets = nil
+	steps := inkan.PlanCertificate(alone, inkan.PlanOptions{}, now)
+	if len(steps) == 0 {
+		return time.Time{}, ""
+	}
+	s := steps[0]
+	if s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume {
+		s.At = now
+	}
+	return s.At, stepWords(s, now)
+}
+
+// stepWords is the reason of a step; where it says "then", the time.
+func stepWords(s inkan.Step, now time.Time) string {
+	if s.At.IsZero() {
+		return s.Reason
+	}
+	return strings.NewReplacer("the next try is then", "the next try is "+when(s.At, now), "its order goes on then", "its order goes on "+when(s.At, now)).Replace(s.Reason)
 }
 
 // calm puts the next look at the CA's advice aside, so that what is planned is

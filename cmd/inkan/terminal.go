@@ -67,7 +67,7 @@ func (a *app) say(format string, args ...any) {
 // warn writes a line to stderr unless --quiet or --json is in force.
 func (a *app) warn(format string, args ...any) {
 	if !a.quiet && !a.json {
-		fmt.Fprintf(a.stderr, "%s %s\n", a.paintErr(yellow, "inkan: warning:"), fmt.Sprintf(format, args...))
+		a.tellErr(yellow, "inkan: warning:", fmt.Sprintf(format, args...))
 	}
 }
 

@@ -69,6 +69,16 @@ func (a *app) targetTitle(ctx context.Context, name string) string {
 	return name + " " + words
 }
 
+// caTitle names a CA; one that is only known by its directory by that.
+func (a *app) caTitle(ctx context.Context, name string) string {
+	if strings.HasPrefix(name, "ca-") {
+		if c, err := a.caOf(ctx, name); err == nil && c.Directory != "" {
+			return inkan.Printable(c.Directory, 200)
+		}
+	}
+	return name
+}
+
 // validationTitle tells how control over names is shown.
 func (a *app) validationTitle(ctx context.Context, v inkan.Validation) string {
 	what := v.Type + " by " + v.Solver
