@@ -181,7 +181,8 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 		}
 		return ActionRenew, why, time.Time{}
 	}
-	asked := opt.Asked && !ari.Looked.Add(ariLookMin).After(now)
+	// What was issued or looked at just now needs no other look.
+	asked := opt.Asked && !later(ari.Looked, o.Current.At).Add(ariLookMin).After(now)
 	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || asked) {
 		return ActionLook, "asking the CA when to renew", time.Time{}
 	}
