@@ -90,6 +90,7 @@ type file struct {
 	private bool
 	now     func() time.Time
 	local   [shards]chan struct{} // one place each: the lock among goroutines
+	doubts  doubts
 }
 
 func newFile(tree durable.FS, op string, access durable.Access, now func() time.Time) *file {
@@ -119,6 +120,9 @@ func (s *file) Get(ctx context.Context, key string) ([]byte, inkan.Rev, error) {
 	if err := s.begin(ctx, key); err != nil {
 		return nil, "", err
 	}
+	if err := s.settle(path.Dir(key)); err != nil {
+		return nil, "", s.fail("get", key, fmt.Errorf("its directory cannot be flushed: %w", err))
+	}
 	data, err := s.fs.ReadFile(key)
 	if err != nil {
 		return nil, "", s.fail("get", key, absent(err))
@@ -146,6 +150,7 @@ func (s *file) Put(ctx context.Context, key string, data []byte, old inkan.Rev) 
 		case errors.Is(err, inkan.ErrConflict):
 			return "", fmt.Errorf("%s: put %s: %w", s.op, key, inkan.ErrConflict)
 		case !errors.Is(err, fs.ErrNotExist):
+			s.doubts.add(path.Dir(key))
 			return "", s.fail("put", key, err)
 		}
 		// A Delete removed the directory just now: once more.
@@ -164,6 +169,11 @@ func (s *file) create(_ context.Context, key string, data []byte, _ inkan.Rev) e
 	case errors.Is(err, fs.ErrExist):
 		if info, e := d.Lstat(name); e == nil && info.Mode.IsDir() {
 			return inkan.Errorf(inkan.Bug, "", "there are keys below this one, so it cannot be a key itself")
+		}
+		// Who made it may have died before flushing it, and the loser of a
+		// creation relies on what it lost to.
+		if err := d.Sync(); err != nil {
+			return err
 		}
 		return inkan.ErrConflict
 	default:
@@ -216,6 +226,7 @@ func (s *file) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	if err := s.remove(ctx, key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.doubts.add(path.Dir(key))
 		return s.fail("delete", key, err)
 	}
 	if s.private {
@@ -231,107 +242,23 @@ func (s *file) remove(ctx context.Context, key string) error {
 		return absent(err)
 	}
 	defer d.Close()
-	if info, err := d.Lstat(name); err != nil || info.Mode.IsDir() {
-		return err // a directory is no key, so the key is absent
+	info, err := d.Lstat(name)
+	if err == nil && info.Mode.IsDir() {
+		return nil // a directory is no key, so the key is absent
 	}
-	unlock, err := s.lock(ctx, key)
-	if err != nil {
-		return err
-	}
-	err = d.Remove(name)
-	unlock()
-	if err != nil {
-		return err
-	}
-	return d.Sync()
-}
-
-// prune removes the directory name and its parents as long as they are empty.
-// A Put that is about to use one of them finds it gone and makes it again.
-func (s *file) prune(name string) {
-	for ; name != "."; name = path.Dir(name) {
-		d, err := s.fs.OpenDir(path.Dir(name))
-		if err != nil {
-			return
-		}
-		err = d.Rmdir(path.Base(name))
-		d.Close()
-		if err != nil {
-			return
-		}
-	}
-}
-
-// dir opens the directory name for a new entry and makes it if it is missing.
-// The directory is durable in its parent, as is that in its own: what is put
-// into the handle stays reachable. If the directory is removed before, putting
-// anything into the handle fails with fs.ErrNotExist.
-func (s *file) dir(name string) (durable.Dir, error) {
-	d, err := s.fs.OpenDir(name)
-	switch {
-	case err == nil && (name == "." || s.inUse(d)):
-		return d, nil
-	case err == nil:
-		// Empty: somebody may have made it this moment, without having
-		// flushed the parent yet. The parent itself has an entry.
-		parent, err := s.fs.OpenDir(path.Dir(name))
-		return flushed(d, parent, err)
-	case !errors.Is(err, fs.ErrNotExist) || name == ".":
-		return nil, err
-	}
-	parent, err := s.dir(path.Dir(name))
-	if err != nil {
-		return nil, err
-	}
-	if err := parent.Mkdir(path.Base(name), s.dirPerm()); err != nil && !errors.Is(err, fs.ErrExist) {
-		parent.Close()
-		return nil, err
-	}
-	d, err = parent.OpenDir(path.Base(name))
-	if err != nil {
-		parent.Close()
-		return nil, err
-	}
-	return flushed(d, parent, nil)
-}
-
-// flushed returns d after its parent was flushed.
-func flushed(d, parent durable.Dir, err error) (durable.Dir, error) {
 	if err == nil {
-		err = parent.Sync()
-		parent.Close()
-	}
-	if err != nil {
-		d.Close()
-		return nil, err
-	}
-	return d, nil
-}
-
-// inUse reports whether d has an entry that is not temporary. It sweeps what
-// dead writers left among the entries that it sees.
-func (s *file) inUse(d durable.Dir) bool {
-	entries, err := d.ReadDir(peek)
-	if err != nil {
-		return false
-	}
-	used := false
-	for _, e := range entries {
-		if durable.IsTemp(e.Name) {
-			s.sweep(d, e.Name)
-		} else {
-			used = true
+		var unlock func()
+		if unlock, err = s.lock(ctx, key); err != nil {
+			return err
 		}
+		err = d.Remove(name)
+		unlock()
 	}
-	return used
-}
-
-// sweep removes a temporary file whose writer is long dead. Should a clock
-// that jumped make a living writer's file look old, its Put begins again.
-func (s *file) sweep(d durable.Dir, temp string) {
-	if info, err := d.Lstat(temp); err == nil && s.now().Sub(info.ModTime) > staleAfter {
-		d.Remove(temp)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
+	// Also when it is absent: who removed it may have died before flushing.
+	return d.Sync()
 }
 
 // lock takes the lock of key's shard, first among the goroutines of this
