@@ -35,10 +35,12 @@ import (
 // ErrKilled is what a process that was killed gets from every call.
 var ErrKilled = errors.New("the process was killed")
 
-// Fault is the answer of [Disk.Before] to an operation.
+// Fault is the answer of [Disk.Before] to an operation; the zero value lets it
+// pass.
 type Fault struct {
-	Err  error // what the operation reports; nil lets it pass
-	Done bool  // it is carried out all the same
+	Err  error // what it reports
+	Done bool  // it reports Err and is carried out all the same
+	Lost bool  // it reports success and is not carried out, as if the caller had left it out
 }
 
 // Disk is a file tree that loses power. Processes work on it at once. Fill in
@@ -78,7 +80,7 @@ func (d *Disk) change(p *Process, op string, do func() error) error {
 	if p != nil && p.dead {
 		return ErrKilled
 	}
-	if f.Err != nil && !f.Done {
+	if f.Lost || f.Err != nil && !f.Done {
 		return f.Err
 	}
 	if err := do(); err != nil {
