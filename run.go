@@ -171,7 +171,6 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 			dead = err != nil
 		case ActionLook:
 			err = m.look(ctx, o)
-			opt.Asked = false
 			dead = err != nil // it would be asked again and again
 		case ActionTidy:
 			err = m.tidy(ctx, o)
