@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/testca"
@@ -297,4 +298,49 @@ func TestDirectoryMoved(t *testing.T) {
 			t.Errorf("%s moved: the old directory is still on record", member)
 		}
 	}
+}
+
+// A18: new terms stop all issuance of the account. One request a day asks
+// whether they still do; looking at the account by hand ends the pause at once.
+func TestA18OneProbeADay(t *testing.T) {
+	w, p := newProxied(t, testca.Options{})
+	var offset atomic.Int64
+	w.env.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	w.client = w.newClient()
+	w.issue("a.example.com")
+	rule := p.Add(testca.Rule{Path: testca.PathNewOrder, Do: testca.UserActionRequired("https://ca.example/agreement?7")})
+	refused := func() {
+		t.Helper()
+		for range 10 {
+			r, _ := w.request("b.example.com")
+			_, err := w.client.Issue(t.Context(), r)
+			wantError(t, err, inkan.Operator, "Terms of service have changed", "https://ca.example/agreement?7")
+			if !inkan.RetryAfterOf(err).IsZero() {
+				t.Errorf("a person who agreed would have to wait: %v", err)
+			}
+		}
+	}
+	refused()
+	offset.Store(int64(23 * time.Hour))
+	refused()
+	if rule.Hits() != 1 {
+		t.Errorf("%d requests in a day, want 1", rule.Hits())
+	}
+	offset.Store(int64(25 * time.Hour))
+	refused()
+	if rule.Hits() != 2 {
+		t.Errorf("%d requests in two days, want 2", rule.Hits())
+	}
+	rule.Remove()
+	if _, err := w.client.ShowAccount(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.issue("b.example.com") // in this process
+	p.Add(testca.Rule{Path: testca.PathNewOrder, To: 1, Do: testca.UserActionRequired("https://ca.example/agreement?7")})
+	r, _ := w.request("c.example.com")
+	if _, err := w.client.Issue(t.Context(), r); err == nil {
+		t.Fatal("not refused")
+	}
+	w.client = w.newClient() // and in the next
+	w.issue("c.example.com")
 }

@@ -33,7 +33,7 @@ func (o *order) authorize(ctx context.Context, obj *orderObject) (*orderObject, 
 	for _, t := range tasks {
 		ids = append(ids, t.Identifier)
 	}
-	if err := o.checkFailures(ctx, ids); err != nil {
+	if err := o.checkFailures(ctx, ids, o.replaces != ""); err != nil {
 		return nil, err
 	}
 	if err := o.journalChallenges(ctx, tasks); err != nil {

@@ -76,6 +76,7 @@ type Client struct {
 	account    atomic.Pointer[account]
 	dir        atomic.Pointer[directory]
 	refreshing atomic.Bool
+	stopped    atomic.Pointer[stopped]
 }
 
 var (

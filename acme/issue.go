@@ -23,6 +23,8 @@ type order struct {
 	second    bool   // a first order turned out to be somebody else's
 	finalizes int
 
+	failuresChecked bool // by this call, which need not look twice
+
 	csrOnce sync.Once
 	csrDone chan struct{}
 	csr     []byte
@@ -89,6 +91,9 @@ func (o *order) open(ctx context.Context) (*orderObject, error) {
 		return nil, err
 	}
 	if o.dir, err = o.c.directory(ctx); err != nil {
+		return nil, err
+	}
+	if err := o.c.mayIssue(); err != nil {
 		return nil, err
 	}
 	if o.url == "" {

@@ -183,32 +183,33 @@ func (o *order) limited(p *Problem) []inkan.Bucket {
 	return []inkan.Bucket{o.ordersBucket()}
 }
 
-// countsFailures reports whether failed authorizations of this order count
-// against a known limit.
-func (o *order) countsFailures() bool {
-	return o.c.ca.Limits.Failures.Capacity > 1 && o.replaces == ""
-}
+// countsFailures reports whether failed authorizations count against a known
+// limit.
+func (o *order) countsFailures() bool { return o.c.ca.Limits.Failures.Capacity > 1 }
 
 // checkFailures returns an error of kind RateLimited if one of the identifiers
-// failed so often that the CA would refuse to look again. It takes nothing.
-func (o *order) checkFailures(ctx context.Context, ids []inkan.Identifier) error {
-	if !o.countsFailures() || len(ids) == 0 {
+// failed so often that the CA would refuse to look again, or an order for it.
+// It takes nothing. A replacement by ARI is exempt.
+func (o *order) checkFailures(ctx context.Context, ids []inkan.Identifier, ari bool) error {
+	if !o.countsFailures() || ari || o.failuresChecked || len(ids) == 0 {
 		return nil
 	}
+	o.failuresChecked = true
 	var buckets []inkan.Bucket
 	for _, id := range ids {
-		b := o.failureBucket(id)
+		b := o.failureBucket(inkan.Identifier{Type: id.Type, Value: id.Base()})
 		b.Capacity = 0 // only what was answered; nothing is deducted
 		buckets = append(buckets, b)
 	}
 	err := o.r.Limiter.Take(ctx, o.takeID()+"-check", buckets)
 	if err != nil && ctx.Err() != nil {
-		return interrupted(ctx, o.c.op("challenge"), err)
+		return interrupted(ctx, o.c.op("new order"), err)
 	}
 	return err
 }
 
-// countFailures counts failed authorizations, once per order.
+// countFailures counts failed authorizations, once per order, also those of an
+// order that was exempt: the next one may not be.
 func (o *order) countFailures(ctx context.Context, ids []inkan.Identifier) {
 	if !o.countsFailures() {
 		return

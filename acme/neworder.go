@@ -3,6 +3,7 @@ package acme
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -45,7 +46,15 @@ func (o *order) create(ctx context.Context) (*orderObject, error) {
 			// reset: whatever it is, the certificate matters more (A14, A15).
 			o.c.log.DebugContext(ctx, "the order is tried again without replaces", "name", o.rec.Name, "error", err)
 			payload.Replaces = ""
-		case payload.Profile != "" && !o.r.Request.RequireProfile && isProblem(err, invalidProfile):
+		case payload.Profile != "" && isProblem(err, invalidProfile):
+			// The directory on record is old (A23).
+			fresh, readErr := o.c.readDirectory(ctx)
+			if o.r.Request.RequireProfile && readErr == nil {
+				return nil, profileMissing(o.c.op("new order"), payload.Profile, fresh, err)
+			}
+			if o.r.Request.RequireProfile {
+				return nil, err
+			}
 			payload.Profile = ""
 		case payload.NotAfter != "" && isProblem(err, malformed):
 			return nil, inkan.Errorf(inkan.Operator, o.c.op("new order"), "it does not take a wished lifetime (notAfter %s): %w", payload.NotAfter, err).
@@ -79,6 +88,9 @@ func aboutOrder(err error) bool {
 // send makes one newOrder request, within the limits, and journals the answer.
 func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject, error) {
 	op := o.c.op("new order")
+	if err := o.checkFailures(ctx, o.ids, payload.Replaces != ""); err != nil {
+		return nil, err
+	}
 	buckets := o.orderBuckets(payload.Replaces != "")
 	if err := o.take(ctx, buckets); err != nil {
 		return nil, err
@@ -128,8 +140,16 @@ func (o *order) profile(ctx context.Context) (string, error) {
 	if o.dir = fresh; fresh.offers(name) {
 		return name, nil
 	}
-	return "", inkan.Errorf(inkan.Rejected, o.c.op("new order"), "the required profile %s is not offered", inkan.Printable(name, 80)).
-		WithHint("offered are: %s", fresh.profiles())
+	return "", profileMissing(o.c.op("new order"), name, fresh, errNotOffered)
+}
+
+// errNotOffered is why no order was sent for a required profile.
+var errNotOffered = errors.New("the directory does not list it")
+
+// profileMissing is the error of a required profile that the CA does not have.
+func profileMissing(op, name string, d *directory, why error) error {
+	return inkan.Errorf(inkan.Rejected, op, "the required profile %s is not offered: %w", inkan.Printable(name, 80), why).
+		WithHint("offered are: %s", d.profiles())
 }
 
 // renewsSameSet reports whether the order replaces a certificate for exactly

@@ -54,7 +54,9 @@ func (c *Client) post(ctx context.Context, ep endpoint, op, target string, id id
 			if problem.is(accountDoesNotExist) {
 				c.account.Store(nil) // somebody may have replaced the key meanwhile
 			}
-			return nil, c.refused(op, problem)
+			err := c.refused(op, problem)
+			c.noteRefusal(err)
+			return nil, err
 		}
 		if try == maxNonceTries || time.Since(start) > c.nonceTime {
 			return nil, inkan.Errorf(inkan.Temporary, op, "it refused %d nonces in a row, each fresh: %w", try, problem).

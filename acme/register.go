@@ -158,6 +158,7 @@ func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (A
 	if err != nil {
 		return AccountInfo{}, err
 	}
+	c.stopped.Store(nil) // a person looks after the account: ask again
 	return c.info(rec, object)
 }
 

@@ -91,10 +91,14 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 // report prints what is new.
 func report(out io.Writer, ca *testca.CA, requests, violations int) (int, int) {
 	all := ca.Requests()
-	for _, r := range all[requests:] {
+	for i, r := range all[requests:] {
+		if r.Status == 0 && time.Since(r.Time) < time.Second {
+			all = all[:requests+i] // not answered yet: next time
+			break
+		}
 		status := fmt.Sprint(r.Status)
 		if r.Status == 0 {
-			status = "-" // no answer, or none yet
+			status = "-" // no answer
 		}
 		names := ""
 		for _, id := range r.Identifiers {
