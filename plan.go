@@ -42,9 +42,12 @@ type PlanOptions struct {
 	// All plans every recorded certificate.
 	All bool
 	// Asked: a person asks now, so a failed attempt is tried again without
-	// waiting for its time, and the CA's advice is looked at again. What a CA
-	// asked to wait for is waited for all the same.
+	// waiting for its time. What a CA asked to wait for is waited for all the
+	// same.
 	Asked bool
+	// Advice: the CA is asked when to renew although that look is not due,
+	// unless there was one a minute ago.
+	Advice bool
 	// Force renews although nothing is due.
 	Force bool
 	// Redeploy deploys again what is in place, failed or held.
@@ -181,8 +184,7 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 		}
 		return ActionRenew, why, time.Time{}
 	}
-	// What was issued or looked at just now needs no other look.
-	asked := opt.Asked && !later(ari.Looked, o.Current.At).Add(ariLookMin).After(now)
+	asked := opt.Advice && !ari.Looked.Add(ariLookMin).After(now)
 	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || asked) {
 		return ActionLook, "asking the CA when to renew", time.Time{}
 	}

@@ -45,7 +45,7 @@ func lines(steps []Step) []string {
 }
 
 func TestPlanCertificate(t *testing.T) {
-	asked, force := PlanOptions{Asked: true}, PlanOptions{Force: true}
+	asked, advice, force := PlanOptions{Asked: true}, PlanOptions{Asked: true, Advice: true}, PlanOptions{Force: true}
 	renewal := "renewed at 2026-12-10 16:02 UTC: a third of its life is left then"
 	calm := "wait: " + renewal + " [+5h0m0s]"
 	window := func(o *Observed, start, end, pick time.Time) {
@@ -66,8 +66,10 @@ func TestPlanCertificate(t *testing.T) {
 		want []string
 	}{
 		{"nothing to do", nil, PlanOptions{}, []string{calm}},
-		{"nothing to do, asked: the advice is looked at again", nil, asked, []string{"look: asking the CA when to renew"}},
-		{"asked twice in a minute", func(o *Observed) { o.State.ARI.Looked = chainNow.Add(-30 * time.Second) }, asked, []string{calm}},
+		{"nothing to do, asked", nil, asked, []string{calm}},
+		{"nothing to do, asked for advice", nil, advice, []string{"look: asking the CA when to renew"}},
+		{"asked for advice, issued just now", func(o *Observed) { o.State.ARI.Looked, o.Current.At = time.Time{}, chainNow }, advice, []string{"look: asking the CA when to renew"}},
+		{"asked for advice twice in a minute", func(o *Observed) { o.State.ARI.Looked = chainNow.Add(-30 * time.Second) }, advice, []string{calm}},
 		{"first issue", func(o *Observed) { o.Current, o.Version, o.State = Current{}, nil, State{} }, PlanOptions{}, []string{"issue: there is no certificate yet"}},
 		{"deleted and back", func(o *Observed) { o.Current, o.Version = Current{N: 5, Top: 3}, nil }, PlanOptions{}, []string{"issue: there is no certificate yet"}},
 		{"D07 damaged", func(o *Observed) { o.Version, o.VersionErr = nil, &DamagedError{"v/x", "its checksum does not fit"} }, PlanOptions{},
@@ -182,8 +184,8 @@ func TestPlanCertificate(t *testing.T) {
 			d := &o.Targets[0].Deployed
 			d.Status, d.Attempts, d.Next = DeployFailed, 2, chainNow
 		}, PlanOptions{}, []string{"deploy @web: target web failed 2 times", calm}},
-		{"held", func(o *Observed) { o.Targets[0].Deployed.Status = DeployHeld }, asked,
-			[]string{"look: asking the CA when to renew"}},
+		{"held, asked", func(o *Observed) { o.Targets[0].Deployed.Status = DeployHeld }, asked,
+			[]string{"wait @web: target web broke with this version and holds the one before; inkan deploy --retry tries again", calm}},
 		{"held, deploying only", func(o *Observed) { o.Targets[0].Deployed.Status = DeployHeld }, PlanOptions{DeployOnly: true, Asked: true},
 			[]string{"wait @web: target web broke with this version and holds the one before; inkan deploy --retry tries again"}},
 		{"held, retried", func(o *Observed) { o.Targets[0].Deployed.Status = DeployHeld }, PlanOptions{DeployOnly: true, Redeploy: true},

@@ -167,10 +167,11 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 			var published bool
 			published, err = m.attempt(ctx, c, o, s)
 			res.Issued = res.Issued || published
-			opt.Force, opt.Asked = false, false
+			opt.Force, opt.Asked, opt.Advice = false, false, false
 			dead = err != nil
 		case ActionLook:
 			err = m.look(ctx, o)
+			opt.Advice = false
 			dead = err != nil // it would be asked again and again
 		case ActionTidy:
 			err = m.tidy(ctx, o)
