@@ -14,7 +14,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/config"
-	"github.com/inkan-acme/inkan/internal/process"
+	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/plugins"
 	"github.com/inkan-acme/inkan/store"
@@ -40,8 +40,9 @@ type app struct {
 	dryRun   bool        // store and host under <data>/dry-run, staging CAs, no targets
 	realHost inkan.Store // with dryRun: where solvers and CAs are defined
 
-	set *plug.Set
-	log *slog.Logger
+	set    *plug.Set
+	log    *slog.Logger
+	faults faults // none but in a test of crashes
 
 	mu        sync.Mutex
 	store     inkan.Store
@@ -58,12 +59,14 @@ type app struct {
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer, environ, args []string) *app {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, env: map[string]string{}, args: args, set: plugins.All(),
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr, env: map[string]string{}, args: args,
 		clients: map[string]*acme.Client{}, throttles: map[string]*acme.Throttle{}, hostMade: map[string]any{}}
 	for _, kv := range environ {
 		k, v, _ := strings.Cut(kv, "=")
 		a.env[k] = v
 	}
+	a.faults = newFaults(a.env)
+	a.set = a.faults.plugins(plugins.All())
 	return a
 }
 
@@ -154,7 +157,7 @@ func (a *app) configLocked() (*config.Config, error) {
 }
 
 // plugEnv is what plug-ins get.
-func (a *app) plugEnv() plug.Env { return plug.Env{Log: a.logger()} }
+func (a *app) plugEnv() plug.Env { return plug.Env{Log: a.logger(), Now: a.faults.now()} }
 
 // secret reads a secret that an option names.
 func (a *app) secret(s plug.SecretSource) (string, error) {
@@ -208,8 +211,8 @@ func (a *app) stores() (s, host inkan.Store, err error) {
 	if host, err = a.fileStore(filepath.Join(dir, "host")); err != nil {
 		return nil, nil, err
 	}
-	a.store, a.host = s, host
-	return s, host, nil
+	a.store, a.host = a.faults.store("store", s), a.faults.store("host", host)
+	return a.store, a.host, nil
 }
 
 func (a *app) fileStore(dir string) (inkan.Store, error) {
@@ -227,7 +230,7 @@ func (a *app) manager(ctx context.Context) (*inkan.Manager, error) {
 		return nil, err
 	}
 	m := &inkan.Manager{Store: s, Host: host, Issuer: a.issuer, Solver: a.solver, Target: a.target,
-		Owner: process.Self(), Alive: process.Alive, Log: a.logger()}
+		Owner: process.Self(), Alive: process.Alive, Log: a.logger(), Now: a.faults.now()}
 	if a.dryRun {
 		m.Target = nil
 	}

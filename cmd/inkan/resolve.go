@@ -115,7 +115,8 @@ func (a *app) client(ctx context.Context, ca, account string, f accountFlags) (*
 		}
 	}
 	c.Throttle = a.throttles[ca]
-	client, err := acme.New(a.plugEnv(), c, inkan.Accounts(s, ca, account))
+	env, c := a.faults.transport(a.plugEnv(), c)
+	client, err := acme.New(env, c, inkan.Accounts(s, ca, account))
 	if err != nil {
 		return nil, err
 	}
