@@ -57,6 +57,9 @@ func (m *Manager) takeDue(ctx context.Context, name, due string) (old string, er
 	_, err = update(ctx, m.Store, stateKey(name), func(st *State, _ bool) error {
 		old = st.Due
 		st.Due = due
+		if st.Attempts >= maxAttempts {
+			st.Attempts = 0 // a person changed something, so it is tried again
+		}
 		return nil
 	})
 	return old, damagedHint(err)
@@ -239,27 +242,26 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	return m.finishDelete(ctx, o)
 }
 
-// finishDelete does what follows the tombstone; it may be repeated.
+// finishDelete does what follows the tombstone; it may be repeated. The due entry
+// goes last: until then somebody finds the rest.
 func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 	// Take the lease's place first: a worker that is paused now loses its
 	// state, and by the larger n its publication.
 	ordering := len(o.journals) > 0
-	st := o.State
-	due := st.Due
-	st.Due, st.Running, st.Lease, st.Attempts, st.LastError, st.ARI = "", "", nil, 0, nil, ARIState{}
-	if err := o.state.save(ctx, m.Store, st); err != nil {
-		if errors.Is(err, ErrConflict) {
-			return errBusy
+	st := State{Due: o.State.Due, NotBefore: o.State.NotBefore}
+	if st.Due == "" {
+		st.Due = dueKey(certQueue, m.now(), o.Name)
+		if err := putDue(ctx, m.Store, st.Due); err != nil {
+			return err
 		}
-		return err
+	}
+	if err := o.state.save(ctx, m.Store, st); err != nil {
+		return lostIsBusy(err)
 	}
 	if len(o.Current.Pairs) > 0 || ordering {
 		next := Current{N: o.Current.N + 1, Top: o.Current.Top, At: m.now().UTC()}
 		if err := o.current.save(ctx, m.Store, next); err != nil {
-			if errors.Is(err, ErrConflict) {
-				return errBusy
-			}
-			return err
+			return lostIsBusy(err)
 		}
 	}
 	for _, j := range o.journals {
@@ -267,36 +269,56 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 			return Errorf(KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
 		}
 	}
-	var ids []Identifier
-	var keys []string
-	for key, err := range m.Store.List(ctx, "v/"+o.Name+"/", "") {
-		if err != nil {
-			return fmt.Errorf("listing the versions of %s: %w", o.Name, err)
-		}
-		if cv, err := load[certValue](ctx, m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
-			ids = append(ids, cv.v.Identifiers...)
-		}
-		keys = append(keys, key)
-	}
-	for _, id := range ids {
-		keys = append(keys, hintKey(id, o.Name))
-	}
-	// The entry goes last: until then somebody finds the rest.
-	slices.Sort(keys)
-	for _, key := range append(slices.Compact(keys), due) {
-		if key == "" {
-			continue
-		}
-		if err := m.Store.Delete(ctx, key); err != nil {
-			return fmt.Errorf("deleting %s: %w", key, err)
-		}
+	if err := m.deleteVersions(ctx, o.Name); err != nil {
+		return err
 	}
 	at := o.current.v.At
 	if at.IsZero() {
 		at = m.now() // nothing was ever published
 	}
 	id := fmt.Sprintf("deleted-%s-%d", sumOf([]byte(o.Name))[:16], o.current.v.N) // n alone is shared by many names
-	return writeEvent(ctx, m.Store, Event{ID: id, At: at, Kind: EventDeleted, Name: o.Name})
+	if err := writeEvent(ctx, m.Store, Event{ID: id, At: at, Kind: EventDeleted, Name: o.Name}); err != nil {
+		return err
+	}
+	due := st.Due
+	st.Due = ""
+	if err := o.state.save(ctx, m.Store, st); err != nil {
+		return lostIsBusy(err)
+	}
+	if err := m.Store.Delete(ctx, due); err != nil {
+		return fmt.Errorf("deleting %s: %w", due, err)
+	}
+	return nil
+}
+
+func lostIsBusy(err error) error {
+	if errors.Is(err, ErrConflict) {
+		return errBusy
+	}
+	return err
+}
+
+// deleteVersions deletes the hints and then the values of all versions.
+func (m *Manager) deleteVersions(ctx context.Context, name string) error {
+	var keys, values []string
+	for key, err := range m.Store.List(ctx, "v/"+name+"/", "") {
+		if err != nil {
+			return fmt.Errorf("listing the versions of %s: %w", name, err)
+		}
+		values = append(values, key)
+		if cv, err := load[certValue](ctx, m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
+			for _, id := range cv.v.Identifiers {
+				keys = append(keys, hintKey(id, name))
+			}
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range append(slices.Compact(keys), values...) {
+		if err := m.Store.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // Revoke revokes the version in force. byKey signs with the certificate's own
