@@ -188,8 +188,14 @@ func (d *demo) renew(ctx context.Context, first *answer) (*answer, error) {
 	d.step("The CA wants the certificate replaced, now", `A CA can ask for early renewal, say because it must revoke what
 		it issued by mistake (ACME renewal information, RFC 9773). Just now the test CA began to say so of our certificate.
 		The timer would see it when it asks next, within hours; with --name inkan asks at once.`)
-	if err := d.inkan(ctx, "renew", "--data", "data", "--name", name); err != nil {
+	stop := d.crowd(ctx)
+	err = d.inkan(ctx, "renew", "--data", "data", "--name", name)
+	came, turnedAway := stop()
+	if err != nil {
 		return nil, err
+	}
+	if turnedAway != nil {
+		return nil, fmt.Errorf("a visitor was turned away during the renewal: %w", turnedAway)
 	}
 	a, err := visitUntil(ctx, d.site.addr, name, d.ca.IssuerRoots(), func(a *answer) bool {
 		return a.leaf.SerialNumber.Cmp(first.leaf.SerialNumber) != 0
@@ -202,8 +208,33 @@ func (d *demo) renew(ctx context.Context, first *answer) (*answer, error) {
 	}
 	fmt.Fprintln(d.out)
 	d.meets(a)
-	d.say("It is the same process as before: nothing was restarted, and no visitor was turned away meanwhile.")
+	d.fact("meanwhile", fmt.Sprintf("%d visitors came, and none was turned away", came))
+	d.say("It is the same process as before; nothing was restarted.")
 	return a, nil
+}
+
+// crowd sends visitors to the web site, one after the other, until stop is
+// called. turnedAway is the error of the first that was.
+func (d *demo) crowd(ctx context.Context) (stop func() (came int, turnedAway error)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	var came int
+	var turnedAway error
+	go func() {
+		defer close(done)
+		for ; turnedAway == nil; came++ {
+			if _, err := visit(ctx, d.site.addr, name, d.ca.IssuerRoots()); ctx.Err() != nil {
+				return
+			} else if err != nil {
+				turnedAway = err
+			}
+		}
+	}()
+	return func() (int, error) {
+		cancel()
+		<-done
+		return came, turnedAway
+	}
 }
 
 // meets says what a visitor meets.

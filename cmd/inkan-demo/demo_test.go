@@ -79,6 +79,9 @@ func TestDemo(t *testing.T) {
 	if pids := find(`hello from process (\d+)`); len(pids) != 2 || pids[0] != pids[1] {
 		t.Errorf("answering processes: %v, want the same twice", pids)
 	}
+	if came := find(`meanwhile    (\d+) visitors came, and none`); len(came) != 1 || came[0] == "0" {
+		t.Errorf("visitors during the renewal: %v, want some", came)
+	}
 	want := []string{"issue", "list", "show", "renew", "renew"}
 	if got := find(`(?m)^\$ inkan ([a-z]+)`); !slices.Equal(got, want) {
 		t.Errorf("commands %v, want %v", got, want)
