@@ -101,22 +101,22 @@ func (a *attempt) superseded(ctx context.Context) error {
 		Name: a.name, Message: "another version was published first; this one is kept as a spare"})
 }
 
-// announce is row 13: the event and the hints from names to the certificate.
+// announce is row 13: the hints from names to the certificate, then the event,
+// which makes servers look at the hints.
 func (a *attempt) announce(ctx context.Context, cur Current) error {
 	v, err := LoadVersion(ctx, a.m.Store, a.name, cur)
 	if err != nil {
 		return damagedHint(err)
 	}
-	err = writeEvent(ctx, a.m.Store, Event{ID: a.id, At: cur.At, Kind: EventIssued, Name: a.name, N: cur.N,
-		Message: fmt.Sprintf("%s, valid until %s", joinIdentifiers(v.Identifiers, 5), stamp(v.Pairs[0].Leaf.NotAfter))})
-	if err != nil {
-		return err
-	}
 	had, err := a.previousIdentifiers(ctx, cur)
 	if err != nil {
 		return err
 	}
-	return a.m.hints(ctx, a.name, had, v.Identifiers)
+	if err := a.m.hints(ctx, a.name, had, v.Identifiers); err != nil {
+		return err
+	}
+	return writeEvent(ctx, a.m.Store, Event{ID: a.id, At: cur.At, Kind: EventIssued, Name: a.name, N: cur.N,
+		Message: fmt.Sprintf("%s, valid until %s", joinIdentifiers(v.Identifiers, 5), stamp(v.Pairs[0].Leaf.NotAfter))})
 }
 
 // previousIdentifiers are those of the version before cur. After a crash the

@@ -93,6 +93,19 @@ func (m *Manager) eventsSince(ctx context.Context, since time.Time, seen map[str
 	return changed, nil
 }
 
+// serveNew makes what a run of this Manager published what it serves, at once.
+func (m *Manager) serveNew(ctx context.Context, r *Report) {
+	var names []string
+	for i := range r.Results {
+		if r.Results[i].Issued {
+			names = append(names, r.Results[i].Name)
+		}
+	}
+	if len(names) > 0 {
+		m.refresh(context.WithoutCancel(ctx), names)
+	}
+}
+
 // refresh reads the Store again for the entries of the named certificates, and
 // for all used entries when names is nil. Entries without a certificate are
 // dropped, as are those that nobody used since the last time. What cannot be

@@ -39,6 +39,7 @@ type app struct {
 
 	dryRun   bool        // store and host under <data>/dry-run, staging CAs, no targets
 	realHost inkan.Store // with dryRun: where solvers and CAs are defined
+	recorded bool        // with dryRun: what is tried is recorded, so realHost speaks first
 
 	set    *plug.Set
 	log    *slog.Logger
