@@ -63,7 +63,11 @@ func TestServesAndRenews(t *testing.T) {
 	if got := first.DNSNames; len(got) != 2 {
 		t.Errorf("the certificate is for %v", got)
 	}
-	if _, err := s.renew(ctx, inkan.PlanOptions{Names: []string{"site"}, Force: true}); err != nil {
+	plan, err := s.manager.Plan(ctx, inkan.PlanOptions{Names: []string{"site"}, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.manager.Run(ctx, plan).Err(); err != nil {
 		t.Fatalf("renew: %v", err)
 	}
 	waitFor(t, ctx, ca, secure, func(leaf *x509.Certificate) bool { return leaf.SerialNumber.Cmp(first.SerialNumber) != 0 })

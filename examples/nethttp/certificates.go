@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/solve"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -76,6 +78,8 @@ func newSite(o options) (*site, error) {
 	// Requests name CAs and solvers; what the names mean is said here.
 	s.manager = &inkan.Manager{
 		Store: files,
+		Owner: process.Self(), // a restart after a crash goes on at once
+		Alive: process.Alive,
 		Issuer: func(_ context.Context, ca, account string) (inkan.Issuer, error) {
 			if ca != config.Name {
 				return nil, fmt.Errorf("this program does not know the CA %s", ca)
@@ -88,44 +92,20 @@ func newSite(o options) (*site, error) {
 }
 
 // renewForEver records what is wanted, gets it, and from then on does whatever
-// is due. A failure is logged and tried again at the time the plan says: the
+// is due. A failure is logged and tried again when its time comes: the
 // certificate in force is served meanwhile.
 func (s *site) renewForEver(ctx context.Context) error {
 	if _, err := s.manager.Record(ctx, s.request, inkan.OriginAPI); err != nil {
 		return err
 	}
-	for {
-		next, err := s.renew(ctx, inkan.PlanOptions{})
-		if err != nil && ctx.Err() == nil {
-			slog.Error("renewal failed", "error", err, "hints", inkan.HintsOf(err), "next", next)
+	return s.manager.Keep(ctx, func(r *inkan.Report, err error) {
+		if err := errors.Join(err, r.Err()); err != nil {
+			slog.Error("renewal failed", "error", err, "hints", inkan.HintsOf(err))
 		}
-		select {
-		case <-time.After(time.Until(next)):
-		case <-ctx.Done():
-			return ctx.Err()
+		for _, res := range r.Results {
+			if res.Issued {
+				slog.Info("issued", "certificate", res.Name, "until", res.Version.Pairs[0].Leaf.NotAfter)
+			}
 		}
-	}
-}
-
-// renew plans, carries the plan out and says when to do so again: when the
-// certificate next wants something, at most an hour from now.
-func (s *site) renew(ctx context.Context, o inkan.PlanOptions) (next time.Time, err error) {
-	soonest, next := time.Now().Add(time.Minute), time.Now().Add(time.Hour)
-	plan, err := s.manager.Plan(ctx, o)
-	if err != nil {
-		return next, err
-	}
-	report := s.manager.Run(ctx, plan)
-	for _, r := range report.Results {
-		if !r.Next.IsZero() && r.Next.Before(next) {
-			next = r.Next
-		}
-		if r.Issued {
-			slog.Info("issued", "certificate", r.Name, "until", r.Version.Pairs[0].Leaf.NotAfter)
-		}
-	}
-	if next.Before(soonest) {
-		next = soonest
-	}
-	return next, report.Err()
+	})
 }
