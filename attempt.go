@@ -245,6 +245,7 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Limiter: a.m.limits(), Journal: j,
 		Replaces: a.replaces(rec), Progress: func(step string) { a.m.progress(a.name, step) },
 	})
+	a.m.heed(rec.CA, issuer)
 	if err != nil {
 		return PairSum{}, err
 	}

@@ -214,6 +214,9 @@ func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observ
 			next = t.Deployed.Next
 		}
 	}
+	if o.Version != nil && o.Version.validFrom().After(now) {
+		next = o.Version.validFrom()
+	}
 	if next.After(now) {
 		if err := putDue(ctx, m.Host, dueKey(hostQueue, next, o.Name)); err != nil {
 			return err

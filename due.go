@@ -15,6 +15,8 @@ import (
 const (
 	certQueue = "due/cert/0/" // in the Store
 	hostQueue = "due/host/0/" // in the Host store; an entry names the certificate, whatever the target
+
+	dueStamp = "20060102/15/0405"
 )
 
 func dueKey(queue string, at time.Time, name string) string {
@@ -22,16 +24,15 @@ func dueKey(queue string, at time.Time, name string) string {
 	if at.Year() > 9999 {
 		at = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 	}
-	return queue + at.Format("20060102/15/0405") + "-" + name + "-" + newID()[:8]
+	return queue + at.Format(dueStamp) + "-" + name + "-" + newID()[:8]
 }
 
 // parseDue takes a due key apart.
 func parseDue(key, queue string) (at time.Time, name string, err error) {
 	rest, ok := strings.CutPrefix(key, queue)
-	const stamp = "20060102/15/0405"
-	if ok && len(rest) > len(stamp)+1+1+8 && rest[len(stamp)] == '-' && rest[len(rest)-9] == '-' {
-		at, err = time.Parse(stamp, rest[:len(stamp)])
-		name = rest[len(stamp)+1 : len(rest)-9]
+	if ok && len(rest) > len(dueStamp)+1+1+8 && rest[len(dueStamp)] == '-' && rest[len(rest)-9] == '-' {
+		at, err = time.Parse(dueStamp, rest[:len(dueStamp)])
+		name = rest[len(dueStamp)+1 : len(rest)-9]
 		if err == nil && CheckName(name) == nil {
 			return at, name, nil
 		}
@@ -50,21 +51,30 @@ type dueEntry struct {
 	at        time.Time
 }
 
-// dueUntil returns the entries up to now, oldest first.
+// dueUntil returns the entries up to now, oldest first, and behind them those
+// that are so far ahead that only a wrong clock can have put them there: nobody
+// would look at them for as long as the clock was off.
 func dueUntil(ctx context.Context, s Store, queue string, now time.Time) ([]dueEntry, error) {
 	var entries []dueEntry
-	for key, err := range s.List(ctx, queue, "") {
-		if err != nil {
-			return nil, fmt.Errorf("listing %s: %w", queue, err)
+	list := func(after string, until time.Time) error {
+		for key, err := range s.List(ctx, queue, after) {
+			if err != nil {
+				return fmt.Errorf("listing %s: %w", queue, err)
+			}
+			at, name, err := parseDue(key, queue)
+			if err != nil {
+				continue // not ours; fsck names it
+			}
+			if at.After(until) {
+				break
+			}
+			entries = append(entries, dueEntry{key, name, at})
 		}
-		at, name, err := parseDue(key, queue)
-		if err != nil {
-			continue // not ours; fsck names it
-		}
-		if at.After(now) {
-			break
-		}
-		entries = append(entries, dueEntry{key, name, at})
+		return nil
 	}
-	return entries, nil
+	if err := list("", now); err != nil {
+		return nil, err
+	}
+	err := list(queue+now.UTC().Add(farthest+time.Second).Format(dueStamp), time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC))
+	return entries, err
 }

@@ -39,6 +39,15 @@ type Revoker interface {
 	Revoke(ctx context.Context, leaf *x509.Certificate, reason RevocationReason, key *PrivateKey) error
 }
 
+// Clock is an optional ability of an Issuer: the CA's time as a second opinion
+// on this machine's clock. ClockSkew asks nothing of the CA: it returns by how
+// much the CA's clock was ahead when it last answered; ok is false before the
+// first answer. While the skew is larger than [MaxSkew], instants in the
+// Issuer's errors and answers are by the CA's clock. Safe for concurrent use.
+type Clock interface {
+	ClockSkew() (skew time.Duration, ok bool)
+}
+
 // ErrOrderDead marks an order that can no longer lead to a certificate:
 // invalid, expired or unknown to the CA.
 var ErrOrderDead = errorString("the order can no longer be completed")

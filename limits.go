@@ -34,6 +34,14 @@ type bucketState struct {
 	Taken  map[string]time.Time `json:"taken,omitempty"` // ids that hold a token, while their token has not come back
 }
 
+// monthOff is how far ahead of the clock a bucket may stand to be believed.
+const monthOff = 30 * 24 * time.Hour
+
+// blockedAt reports whether a 429 still says to wait.
+func (b *bucketState) blockedAt(now time.Time) bool {
+	return now.Before(b.Until) && !farAhead(b.Until, now)
+}
+
 // fill brings b to the present.
 func (b *bucketState) fill(k Bucket, now time.Time, exists bool) {
 	capacity := float64(k.Capacity)
@@ -42,6 +50,8 @@ func (b *bucketState) fill(k Bucket, now time.Time, exists bool) {
 		b.Tokens = capacity
 	case now.After(b.At) && k.Refill > 0:
 		b.Tokens = math.Min(capacity, b.Tokens+float64(now.Sub(b.At))/float64(k.Refill))
+	case now.Before(b.At.Add(-monthOff)):
+		// It was a month ahead or more: waiting for it would block the bucket.
 	case now.Before(b.At):
 		now = b.At // a clock that went back gives nothing away
 	}
@@ -105,7 +115,7 @@ func (l *storeLimiter) blocked(ctx context.Context, b Bucket) error {
 	if err != nil {
 		return err
 	}
-	if l.now().Before(r.v.Until) {
+	if r.v.blockedAt(l.now()) {
 		return limited(b, r.v.Until, "the CA asked to wait")
 	}
 	return nil
@@ -162,7 +172,7 @@ func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 			_, holds := v.Taken[t.id]
 			t.fresh = false
 			switch {
-			case now.Before(v.Until):
+			case v.blockedAt(now):
 				errs[i] = limited(b, v.Until, "the CA asked to wait")
 			case holds:
 				errs[i] = nil
@@ -212,7 +222,7 @@ func (l *storeLimiter) Answer(ctx context.Context, b Bucket, until time.Time) er
 	_, err := update(ctx, l.s, b.Key, func(v *bucketState, exists bool) error {
 		now := l.now()
 		until := clampTime(until, now.Add(time.Second), now.Add(maxRetryAfter))
-		if !until.After(v.Until) {
+		if v.blockedAt(now) && !until.After(v.Until) {
 			return errUnchanged
 		}
 		v.fill(b, now, exists)

@@ -37,7 +37,8 @@ type Manager struct {
 
 	// Workers bounds the certificates worked on at once; 0 means 16.
 	Workers int
-	// Now is the wall clock; nil means time.Now.
+	// Now is the wall clock; nil means time.Now. Decisions are made by the CA's
+	// clock where this one is off by more than MaxSkew.
 	Now func() time.Time
 	// Log receives decisions with their reasons; nil discards.
 	Log *slog.Logger
@@ -51,6 +52,8 @@ type Manager struct {
 	leaseMu sync.Mutex
 	leases  map[string]watchedLease // by certificate or deployment
 	holds   map[string]bool         // tokens of our leases; false: the work has ended
+
+	clock hostClock
 
 	spaceMu sync.Mutex
 	spaceAt time.Time // when the stores were last seen to have room
@@ -71,13 +74,6 @@ type Progress struct {
 	Step string // "ordering", "validating www.example.com" ...
 	Done bool   // the last one of this certificate
 	Err  error  // only with Done
-}
-
-func (m *Manager) now() time.Time {
-	if m.Now != nil {
-		return m.Now()
-	}
-	return time.Now()
 }
 
 func (m *Manager) log() *slog.Logger {

@@ -96,16 +96,19 @@ type stepper func(a Action, format string, args ...any) Step
 func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 	st := o.State
 	due, _, dueErr := parseDue(st.Due, certQueue)
-	waiting := dueErr == nil && due.After(now) && !opt.Asked && !opt.Force
-	if st.NotBefore.After(now) {
+	waiting := dueErr == nil && due.After(now) && !farAhead(due, now) && !opt.Asked && !opt.Force
+	if st.NotBefore.After(now) && !farAhead(st.NotBefore, now) {
 		s := step(ActionWait, "the CA asked to wait until %s", stamp(st.NotBefore))
 		s.At = st.NotBefore
 		return s
 	}
+	if st.Running != "" && o.Abandoned {
+		return step(ActionResume, "the process that worked on its order died")
+	}
+	if st.Attempts >= maxAttempts && !opt.Asked && !opt.Force && (st.Running != "" || neededNow(o, opt, now)) {
+		return step(ActionWait, "it failed %d times in a row and is tried again only when somebody asks: inkan renew --name %s%s", st.Attempts, o.Name, lastErrorWords(st))
+	}
 	if st.Running != "" {
-		if o.Abandoned {
-			return step(ActionResume, "the process that worked on its order died")
-		}
 		if waiting {
 			s := step(ActionWait, "its order goes on then%s", lastErrorWords(st))
 			s.At = due
@@ -131,6 +134,16 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 		return s
 	}
 	return step(action, "%s", reason)
+}
+
+// maxAttempts is how often in a row a certificate may fail until it waits for
+// a person: months, and far below the 1,152 failures after which Let's Encrypt
+// pauses a name until somebody unpauses it there.
+const maxAttempts = 100
+
+func neededNow(o *Observed, opt PlanOptions, now time.Time) bool {
+	action, _, _ := needIssue(o, opt, now)
+	return action == ActionIssue || action == ActionRenew
 }
 
 // needIssue tells whether a new certificate is wanted; if not, when.
@@ -185,7 +198,7 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 		return ActionRenew, why, time.Time{}
 	}
 	asked := opt.Advice && !ari.Looked.Add(ariLookMin).After(now)
-	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || asked) {
+	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || farAhead(ari.Look, now) || asked) {
 		return ActionLook, "asking the CA when to renew", time.Time{}
 	}
 	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
@@ -239,7 +252,10 @@ func planDeploy(o *Observed, opt PlanOptions, now time.Time, step stepper) []Ste
 			continue
 		case d.Want == o.Current.N && d.Status == DeployHeld && d.Options == t.Options && !opt.Redeploy:
 			s = step(ActionWait, "target %s broke with this version and holds the one before; inkan deploy --retry tries again", t.Name)
-		case d.Want == o.Current.N && d.Status == DeployFailed && d.Next.After(now) && !opt.Asked && !opt.Redeploy:
+		case d.Accepted != 0 && d.Accepted != o.Current.N && o.Version.validFrom().After(now) && !opt.Redeploy:
+			s = step(ActionWait, "it is not valid before %s; target %s keeps the one before until then", stamp(o.Version.validFrom()), t.Name)
+			s.At = o.Version.validFrom()
+		case d.Want == o.Current.N && d.Status == DeployFailed && d.Next.After(now) && !farAhead(d.Next, now) && !opt.Asked && !opt.Redeploy:
 			s = step(ActionWait, "target %s failed %s; the next try is then", t.Name, times(d.Attempts))
 			s.At = d.Next
 		case d.Accepted == 0:
@@ -290,6 +306,22 @@ type Plan struct {
 	At           time.Time
 	Options      PlanOptions
 	Certificates []CertificatePlan
+
+	doubts []Pair // whose CAs may be asked whether the clock is right; one for each CA, a few at most
+}
+
+// maxDoubts bounds the CAs that are asked for the time.
+const maxDoubts = 3
+
+// byUrgency returns the indexes of the certificates in the order in which they
+// are worked on: those without a certificate, then by expiry.
+func (p *Plan) byUrgency() []int {
+	order := make([]int, len(p.Certificates))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return p.Certificates[i].expires.Compare(p.Certificates[j].expires) })
+	return order
 }
 
 // CertificatePlan holds the steps of one certificate.
@@ -298,7 +330,8 @@ type CertificatePlan struct {
 	Steps []Step
 	Err   error // why it cannot be planned; the others can
 
-	met, metHost []string // due entries that led here
+	met, metHost []string  // due entries that led here
+	expires      time.Time // of the version in force; zero if there is none
 }
 
 // Actions reports whether anything but waiting is to be done.
@@ -353,8 +386,21 @@ func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
 			continue
 		}
 		c.Steps = PlanCertificate(o, opt, p.At)
+		if o.Version != nil {
+			c.expires = o.Version.validUntil()
+			p.noteDoubt(o)
+		}
 	}
 	return p, nil
+}
+
+// noteDoubt remembers whom to ask for the time.
+func (p *Plan) noteDoubt(o *Observed) {
+	pair := o.Version.Pairs[0]
+	if len(p.doubts) < maxDoubts && doubt(o, p.At) &&
+		!slices.ContainsFunc(p.doubts, func(d Pair) bool { return d.CA == pair.CA }) {
+		p.doubts = append(p.doubts, pair)
+	}
 }
 
 // planDue adds what the heads of the due indexes and the unfinished orders

@@ -38,15 +38,23 @@ func (r *Report) Err() error {
 
 // Run carries the plan out, up to Workers certificates at once. It looks at
 // the Store again before each step, so a plan may be old: what is no longer
-// needed is not done. One certificate that fails does not stop the others.
+// needed is not done. What has no certificate and what expires first come
+// first. A plan made by a wrong clock is made anew by the CA's. One certificate that fails does not stop the others.
 // Certificates that another process works on come last, and are waited for
 // until their lease has moved or 65 s have passed.
 func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
+	if m.secondOpinion(ctx, p) {
+		if again, err := m.Plan(ctx, p.Options); err == nil {
+			p = again
+		}
+	}
 	r := &Report{Results: make([]Result, len(p.Certificates))}
 	acts := newActivations()
 	var busy []int
 	var mu sync.Mutex
-	m.each(len(p.Certificates), func(i int) {
+	urgent := p.byUrgency()
+	m.each(len(urgent), func(k int) {
+		i := urgent[k]
 		r.Results[i] = m.work(ctx, &p.Certificates[i], p.Options, acts)
 		if errors.Is(r.Results[i].Err, errBusy) {
 			mu.Lock()
@@ -231,13 +239,17 @@ func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, 
 	}
 	st := o.State
 	var dropped []string
-	// The entry in force is late or missing: what is due lies ahead now.
+	// The entry in force is late, missing or of a wrong clock: what is due lies
+	// ahead now.
 	next := m.nextDue(o, now)
-	if at, _, err := parseDue(st.Due, certQueue); err != nil || !at.After(now) {
+	if at, _, err := parseDue(st.Due, certQueue); err != nil || !at.After(now) || farAhead(at, now) {
 		if next.IsZero() {
 			st.Due = ""
 		} else {
-			st.Due = dueKey(certQueue, later(next, st.NotBefore), o.Name)
+			if !farAhead(st.NotBefore, now) {
+				next = later(next, st.NotBefore)
+			}
+			st.Due = dueKey(certQueue, next, o.Name)
 			if err := putDue(ctx, m.Store, st.Due); err != nil {
 				return err
 			}
@@ -284,18 +296,21 @@ func (m *Manager) nextDue(o *Observed, now time.Time) time.Time {
 	calm := *o
 	calm.State = st
 	action, _, at := needIssue(&calm, PlanOptions{}, now)
-	if action != ActionWait {
-		return now
+	switch {
+	case action == ActionWait:
+		return at
+	case o.State.Attempts >= maxAttempts:
+		return now.Add(24 * time.Hour) // it is not tried, but stays in sight
 	}
-	return at
+	return now
 }
 
 // look asks the CA for its advice and keeps it.
 func (m *Manager) look(ctx context.Context, o *Observed) error {
 	p := &o.Version.Pairs[0]
-	now := m.now()
 	m.progress(o.Name, "asking the CA when to renew")
 	info, askErr := m.renewalInfo(ctx, p)
+	now := m.now() // by the CA's clock, if its answer says so
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -334,5 +349,7 @@ func (m *Manager) renewalInfo(ctx context.Context, p *Pair) (*RenewalInfo, error
 	if !ok {
 		return nil, Errorf(Rejected, "renewal information", "the CA %s gives none", p.CA).After(m.now().Add(ariLookMax))
 	}
-	return ri.RenewalInfo(ctx, p.Leaf)
+	info, err := ri.RenewalInfo(ctx, p.Leaf)
+	m.heed(p.CA, issuer)
+	return info, err
 }

@@ -40,6 +40,23 @@ type Pair struct {
 // certificate.
 func (v *Version) Dir() string { return fmt.Sprintf("%010d-%s", v.Seq, v.ID) }
 
+// validFrom and validUntil bound the time in which every leaf is valid.
+func (v *Version) validFrom() time.Time {
+	var from time.Time
+	for i := range v.Pairs {
+		from = later(from, v.Pairs[i].Leaf.NotBefore)
+	}
+	return from
+}
+
+func (v *Version) validUntil() time.Time {
+	until := v.Pairs[0].Leaf.NotAfter
+	for i := range v.Pairs {
+		until = earlier(until, v.Pairs[i].Leaf.NotAfter)
+	}
+	return until
+}
+
 // Fingerprint returns the SHA-256 of the leaf.
 func (p *Pair) Fingerprint() Fingerprint { return sha256.Sum256(p.Leaf.Raw) }
 

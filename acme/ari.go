@@ -53,7 +53,7 @@ func (c *Client) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (*inka
 	if err != nil {
 		return nil, inkan.Errorf(inkan.Temporary, op, "%w", err)
 	}
-	now := c.now()
+	now := c.engineNow()
 	if d, ok := parseRetryAfter(resp.header, now); ok {
 		info.RetryAfter = now.Add(d)
 	}

@@ -53,7 +53,7 @@ func (c *Client) refused(op string, p *Problem) error {
 		e = e.WithHint("%s", hint)
 	}
 	if p.RetryAfter > 0 {
-		e = e.After(c.now().Add(p.RetryAfter))
+		e = e.After(c.engineNow().Add(p.RetryAfter))
 	}
 	return e
 }

@@ -143,7 +143,7 @@ func (o *order) orderRefused(ctx context.Context, refusal error, buckets []inkan
 		o.noteLimit(ctx, o.r.Limiter.Back(ctx, o.takeID(), buckets))
 	}
 	if (p.is(rateLimited) || p.Status == http.StatusTooManyRequests) && p.RetryAfter > 0 {
-		until := o.c.now().Add(p.RetryAfter)
+		until := o.c.engineNow().Add(p.RetryAfter)
 		for _, b := range o.limited(p) {
 			o.noteLimit(ctx, o.r.Limiter.Answer(ctx, b, until))
 		}

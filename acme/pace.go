@@ -67,7 +67,7 @@ func (o *order) poll(ctx context.Context, op string, last *orderObject, seen []<
 	}
 	for lost := 0; ; {
 		if wait > maxPatience {
-			return nil, inkan.Errorf(inkan.Pending, op, "the CA wants to be asked again in %s", wait.Round(time.Second)).After(o.c.now().Add(wait))
+			return nil, inkan.Errorf(inkan.Pending, op, "the CA wants to be asked again in %s", wait.Round(time.Second)).After(o.c.engineNow().Add(wait))
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return nil, interrupted(ctx, op, err)

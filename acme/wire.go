@@ -120,16 +120,28 @@ func (c *Client) warmUp(ctx context.Context) (func(), error) {
 
 // noteDate keeps the difference between the CA's clock and ours.
 func (c *Client) noteDate(h http.Header) {
+	if h.Get("Age") != "" {
+		return // from a cache: its date is old
+	}
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
 		c.skew.Store(int64(date.Sub(c.now())))
 		c.skewKnown.Store(true)
 	}
 }
 
-// ClockSkew returns by how much the CA's clock is ahead of ours, exact to about
-// a second, as its last answer said; ok is false before the first answer.
+// ClockSkew implements [inkan.Clock]. The skew is exact to about a second.
 func (c *Client) ClockSkew() (skew time.Duration, ok bool) {
 	return time.Duration(c.skew.Load()), c.skewKnown.Load()
+}
+
+// engineNow returns the time by which the engine decides, for instants that
+// are handed to it.
+func (c *Client) engineNow() time.Time {
+	now := c.now()
+	if skew, ok := c.ClockSkew(); ok && skew.Abs() > inkan.MaxSkew {
+		return now.Add(skew)
+	}
+	return now
 }
 
 // caNow returns the time by the CA's clock if ours is off by more than five
