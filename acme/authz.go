@@ -327,10 +327,26 @@ func (o *order) answer(ctx context.Context, group []*task) error {
 		g.Go(func() error {
 			op := o.c.op(fmt.Sprintf("%s challenge for %s", t.Type, t.Identifier))
 			_, err := o.c.post(ctx, epOther, op, t.URL, o.acct.identity, []byte("{}"))
+			if inkan.KindOf(err) == inkan.Rejected && o.underWay(ctx, t) {
+				return nil
+			}
 			return err
 		})
 	}
 	return g.Wait()
+}
+
+// underWay reports whether the CA refused to look only because it does already
+// or has: an answer was repeated on its way, or the one before got lost (B03).
+// The order then tells how it went.
+func (o *order) underWay(ctx context.Context, t *task) bool {
+	authzs, err := o.readAuthzs(ctx, []string{t.Authz})
+	if err != nil {
+		return false
+	}
+	return authzs[0].Status != statusPending || slices.ContainsFunc(authzs[0].Challenges, func(ch challengeObject) bool {
+		return ch.URL == t.URL && ch.Status != statusPending
+	})
 }
 
 // guarded calls a plug-in that runs in a goroutine of this package: if it
