@@ -207,12 +207,12 @@ func (a *app) agree(ctx context.Context, client *acme.Client, n accountName, r *
 	if terms == "" {
 		return nil
 	}
-	agreed, err := a.asker().yes(fmt.Sprintf("The terms of service of %s:\n  %s\nDo you agree to them?", n.ca, inkan.Printable(terms, 500)), "")
+	agreed, err := a.asker().yes(fmt.Sprintf("The terms of service of %s:\n  %s\nDo you agree to them?", a.caTitle(ctx, n.ca), inkan.Printable(terms, 500)), "")
 	if err != nil {
 		return err
 	}
 	if !agreed {
-		return inkan.Errorf(inkan.Operator, "account at "+n.ca, "without agreement to its terms of service the CA makes no account")
+		return inkan.Errorf(inkan.Operator, "account at "+a.caTitle(ctx, n.ca), "without agreement to its terms of service the CA makes no account")
 	}
 	r.agreeTOS = true
 	return nil

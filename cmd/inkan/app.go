@@ -14,9 +14,9 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/config"
-	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/plugins"
+	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/store"
 )
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -75,25 +74,40 @@ func (a *app) apply(ctx context.Context) error {
 		a.say("%s: %s: %s", a.paint(bold, c.Name), c.Action, c.Detail)
 	}
 	usable, failed := a.ensureAccounts(ctx, cfg, failed)
-	calm, troubled, failed := a.sortOut(ctx, m, cfg, usable, failed)
-	report := &inkan.Report{}
-	// What failed before is tried again now, as a person asked; the CA's
-	// advice on the others is looked at in its time.
-	for _, opt := range []inkan.PlanOptions{{Names: calm}, {Names: troubled, Asked: true}} {
-		if len(opt.Names) == 0 {
-			continue
+	var names []string
+	for i := range cfg.Certificates {
+		req := &cfg.Certificates[i]
+		if usable[accountName{req.CAs[0], req.Account}] && !told(failed, req.Name) {
+			names = append(names, req.Name)
 		}
-		p, err := m.Plan(ctx, opt)
+	}
+	report := &inkan.Report{}
+	if len(names) > 0 {
+		// A person asks: what failed before is tried again now.
+		p, err := m.Plan(ctx, inkan.PlanOptions{Names: names, Asked: true})
 		if err != nil {
 			return also(failed, failure{err: err})
 		}
-		part, err := a.carryOut(ctx, m, p)
-		if err != nil {
+		if report, err = a.carryOut(ctx, m, p); err != nil {
 			failed = append(splitOrNone(failed), split(err)...)
 		}
-		report.Results = append(report.Results, part.Results...)
+		for _, r := range report.Results {
+			if r.Err == nil && r.Version == nil && len(r.Waits) > 0 {
+				failed = also(failed, failure{name: r.Name, err: inkan.Errorf(inkan.Pending, "", "not issued yet: %s", r.Waits[0].Reason), next: r.Next})
+			}
+		}
 	}
 	return a.finish(report, failed, func() { a.sayApplied(ctx, report, failed == nil) })
+}
+
+// told reports whether a failure of the certificate is told already.
+func told(err error, name string) bool {
+	for _, f := range splitOrNone(err) {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
 }
 
 func splitOrNone(err error) failures {
@@ -124,51 +138,6 @@ func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed err
 }
 
 type accountName struct{ ca, account string }
-
-// sortOut separates the certificates whose last attempt failed from the
-// others. Those whose account is missing are left out: that is told already.
-func (a *app) sortOut(ctx context.Context, m *inkan.Manager, cfg *config.Config, usable map[accountName]bool, failed error) (calm, troubled []string, _ error) {
-	for i := range cfg.Certificates {
-		req := &cfg.Certificates[i]
-		if !usable[accountName{req.CAs[0], req.Account}] {
-			continue
-		}
-		o, err := m.Observe(ctx, req.Name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // it could not be recorded
-		case err != nil:
-			failed = alsoNew(failed, failure{name: req.Name, err: err})
-		case failing(o):
-			troubled = append(troubled, req.Name)
-		default:
-			calm = append(calm, req.Name)
-		}
-	}
-	return calm, troubled, failed
-}
-
-// alsoNew is also, unless a failure of the certificate is told already.
-func alsoNew(err error, f failure) error {
-	for _, g := range splitOrNone(err) {
-		if g.name == f.name {
-			return err
-		}
-	}
-	return also(err, f)
-}
-
-// failing reports whether the last attempt or a deployment failed.
-func failing(o *inkan.Observed) bool {
-	if o.State.LastError != nil {
-		return true
-	}
-	for _, t := range o.Targets {
-		if t.Here && t.Deployed.Status == inkan.DeployFailed {
-			return true
-		}
-	}
-	return false
-}
 
 func (a *app) sayApplied(ctx context.Context, report *inkan.Report, fine bool) {
 	done := &inkan.Report{}

@@ -58,6 +58,7 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 	trial := newApp(a.stdin, a.stdout, a.stderr, nil, nil)
 	trial.env, trial.dataDir, trial.configFile, trial.json, trial.quiet, trial.verbose, trial.dryRun =
 		a.env, a.dataDir, a.configFile, a.json, a.quiet, a.verbose, true
+	trial.recorded = true
 	defer trial.close()
 	m, err := trial.manager(ctx)
 	if err != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
@@ -15,9 +13,9 @@ func (a *app) fsckCommand() *cobra.Command {
 		Short: "Check everything that is kept: checksums, pairs, pointers, due entries",
 		Long: `Reads every value of the state directory and checks that it is what was
 written, that keys belong to their certificates, that chains are sound, that the
-version in force is whole and that a timer will look at every certificate. It says
-what it found and what --repair would do about it. Nothing is ever deleted that has
-no copy.`,
+version in force is whole and that a timer will look at every certificate. It
+says what it found and what --repair would do about it. Nothing is ever deleted
+that has no copy.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			m, err := a.manager(cmd.Context())
@@ -69,17 +67,10 @@ func (a *app) sayFindings(found []inkan.Finding) error {
 		}
 	}
 	if left > 0 {
-		return inkan.Errorf(inkan.Operator, "fsck", "%s broken", things(left)).WithHint("see what each line says; inkan fsck --repair mends what can be mended")
+		return inkan.Errorf(inkan.Operator, "fsck", "%s broken", count(left, "thing")).WithHint("see what each line says; inkan fsck --repair mends what can be mended")
 	}
 	if len(found) == 0 {
 		a.say("everything is sound")
 	}
 	return nil
-}
-
-func things(n int) string {
-	if n == 1 {
-		return "one thing is"
-	}
-	return fmt.Sprintf("%d things are", n)
 }

@@ -113,8 +113,8 @@ func (a *app) issueCommand() *cobra.Command {
 		Use:   "issue [NAMES...]",
 		Short: "Get a certificate for these names and put it in place",
 		Long: `Gets a certificate for domain names (example.com, '*.example.com') or IP
-addresses and puts it in place. What was asked is recorded, so that "inkan renew"
-needs no options. Without names, on a terminal, it asks.
+addresses and puts it in place. What was asked is recorded, so that "inkan
+renew" needs no options. Without names, on a terminal, it asks.
 
   inkan issue --webroot /var/www/html --email you@example.com --agree-tos \
       --run 'systemctl reload nginx' example.com www.example.com

@@ -14,8 +14,8 @@ func (a *app) planCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [NAME...]",
 		Short: "Show what would happen now, and why",
-		Long: `Shows what "inkan renew" would do now for the certificates that are due, for
-the named ones or, with --all, for every one; and what "inkan apply" would change,
+		Long: `Shows what "inkan renew" would do now for the certificates that are due, for the
+named ones or, with --all, for every one; and what "inkan apply" would change,
 if there is a configuration file. Nothing is changed and no CA is asked.`,
 		Args:              cobra.ArbitraryArgs,
 		ValidArgsFunction: a.completeNames,

@@ -28,7 +28,7 @@ is wanted, a new one is issued; if only targets changed, it is deployed.
 		Args:              someArgs(1, 1, "the name of one certificate"),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().NFlag() == 0 {
+			if !changes(cmd) {
 				return usageError{errors.New("inkan reconfigure wants a flag that says what to change")}
 			}
 			r.name = args[0]
@@ -41,6 +41,12 @@ is wanted, a new one is issued; if only targets changed, it is deployed.
 	r.add(f)
 	a.completeFlags(cmd)
 	return cmd
+}
+
+// changes reports whether a flag of the command itself was given.
+func changes(cmd *cobra.Command) (given bool) {
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) { given = given || f.Changed })
+	return given
 }
 
 func (a *app) reconfigure(ctx context.Context, r *requestFlags, f *pflag.FlagSet, add, remove []string) error {

@@ -228,9 +228,16 @@ func (a *app) loadHost(ctx context.Context, family, name string) (inkan.HostReco
 	if err != nil {
 		return inkan.HostRecord{}, err
 	}
-	r, err := inkan.LoadHost(ctx, host, family, name)
-	if errors.Is(err, fs.ErrNotExist) && a.realHost != nil {
-		r, err = inkan.LoadHost(ctx, a.realHost, family, name)
+	if a.realHost == nil {
+		return inkan.LoadHost(ctx, host, family, name)
+	}
+	first, second := host, a.realHost
+	if a.recorded {
+		first, second = second, first
+	}
+	r, err := inkan.LoadHost(ctx, first, family, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		r, err = inkan.LoadHost(ctx, second, family, name)
 	}
 	return r, err
 }

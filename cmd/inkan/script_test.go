@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 //	run [STATUS] ARG...    run inkan with these arguments; @ca and @agree stand
 //	                       for the flags of the CA and of its account
 //	terminal [STATUS] ARG... the same at a terminal; ttyin says what is typed
-//	json PATH [VALUE]      look into the JSON on stdout (a.0.b; # is a length)
+//	json PATH [VALUE]      look into the JSON on stdout (a.0.b; count is a length)
 //	leaf FILE WHAT VALUE   look into a certificate: names, key or issuer
 //	samekey FILE FILE      compare the public keys of two certificates or keys
 //	asked N PREFIX         how many requests the CA has seen so far
@@ -161,6 +161,9 @@ func runInkan(ts *testscript.TestScript, neg bool, args []string, terminal bool)
 	} else {
 		err = ts.Exec("inkan", line...)
 	}
+	if terminal {
+		ts.Logf("[ttyout]\n%s", ts.ReadFile("ttyout"))
+	}
 	s := storyOf(ts)
 	for _, stream := range []string{"stdout", "stderr", "ttyout"} {
 		s.printed.WriteString(ts.ReadFile(stream))
@@ -231,7 +234,7 @@ func lookIntoJSON(ts *testscript.TestScript, neg bool, args []string) {
 		case map[string]any:
 			v = at[step]
 		case []any:
-			if step == "#" {
+			if step == "count" {
 				v = len(at)
 				break
 			}

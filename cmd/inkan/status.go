@@ -108,9 +108,10 @@ func pathsOf(r inkan.Receipt) []string {
 // statusOf finds the word for what was observed, why, and when something
 // happens next.
 func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.Time) {
-	steps := inkan.PlanCertificate(calm(o), inkan.PlanOptions{}, now)
+	steps := inkan.PlanCertificate(unadvised(o, now), inkan.PlanOptions{}, now)
+	next, _ = renewalOf(o, now)
 	for _, s := range steps {
-		if !s.At.IsZero() && (next.IsZero() || s.At.Before(next)) {
+		if s.Target != "" && !s.At.IsZero() && (next.IsZero() || s.At.Before(next)) {
 			next = s.At
 		}
 		if reason == "" || s.Action != inkan.ActionWait {
@@ -169,19 +170,35 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 }
 
 // renewalOf tells when the next certificate is asked for and why then, apart
-// from deployments; zero if that is not planned.
+// from deployments; zero if that is not planned. It asks the plan itself: the
+// first moment at which it would do so.
 func renewalOf(o *inkan.Observed, now time.Time) (at time.Time, why string) {
-	alone := calm(o)
-	alone.Targets = nil
-	steps := inkan.PlanCertificate(alone, inkan.PlanOptions{}, now)
-	if len(steps) == 0 {
-		return time.Time{}, ""
+	plan := func(t time.Time) (s inkan.Step, acts bool) {
+		alone := unadvised(o, t)
+		alone.Targets = nil
+		s = inkan.PlanCertificate(alone, inkan.PlanOptions{}, t)[0]
+		return s, s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume
 	}
-	s := steps[0]
-	if s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume {
-		s.At = now
+	s, acts := plan(now)
+	if acts {
+		return now, s.Reason
 	}
-	return s.At, stepWords(s, now)
+	if o.Version == nil {
+		return s.At, stepWords(s, now)
+	}
+	early, late := now, o.Version.Pairs[0].Leaf.NotAfter
+	if _, acts := plan(late); !acts {
+		return time.Time{}, stepWords(s, now)
+	}
+	for late.Sub(early) > time.Second {
+		middle := early.Add(late.Sub(early) / 2)
+		if _, acts := plan(middle); acts {
+			late = middle
+		} else {
+			early = middle
+		}
+	}
+	return late.Truncate(time.Second), stepWords(s, now)
 }
 
 // stepWords is the reason of a step; where it says "then", the time.
@@ -192,14 +209,14 @@ func stepWords(s inkan.Step, now time.Time) string {
 	return strings.NewReplacer("the next try is then", "the next try is "+when(s.At, now), "its order goes on then", "its order goes on "+when(s.At, now)).Replace(s.Reason)
 }
 
-// calm puts the next look at the CA's advice aside, so that what is planned is
-// the renewal itself.
-func calm(o *inkan.Observed) *inkan.Observed {
+// unadvised puts the next look at the CA's advice behind the moment t, so that
+// what is planned then is the renewal itself.
+func unadvised(o *inkan.Observed, t time.Time) *inkan.Observed {
 	c := *o
 	if c.State.ARI.N != c.Current.N {
 		c.State.ARI = inkan.ARIState{N: c.Current.N}
 	}
-	c.State.ARI.Look = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	c.State.ARI.Look = t.Add(time.Hour)
 	return &c
 }
 
