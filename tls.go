@@ -36,10 +36,20 @@ type tlsTable [256]atomic.Pointer[map[string]*tlsEntry]
 
 // tlsEntry is one server name. The pairs change when a new version arrives.
 type tlsEntry struct {
-	pairs atomic.Pointer[tlsPairs]
+	only  atomic.Pointer[tls.Certificate] // where there is one pair, so that a hit touches little memory
 	used  atomic.Bool
 	name  string
+	pairs atomic.Pointer[tlsPairs]
 	at    time.Time // when it was made
+}
+
+func (e *tlsEntry) set(p *tlsPairs) {
+	var only *tls.Certificate
+	if len(p.certs) == 1 {
+		only = p.certs[0]
+	}
+	e.pairs.Store(p)
+	e.only.Store(only)
 }
 
 // tlsPairs is what the Store had for a name; the zero value says nothing.
@@ -131,19 +141,20 @@ func (e *tlsEntry) stale() bool {
 
 // choose picks the pair that the client supports, the first if none says so.
 func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
-	p := e.pairs.Load()
-	if p == nil || len(p.certs) == 0 {
-		return nil
-	}
 	if !e.used.Load() {
 		e.used.Store(true)
 	}
-	if len(p.certs) > 1 {
-		for _, c := range p.certs {
-			if hello.SupportsCertificate(c) == nil {
-				return c
-			}
+	if c := e.only.Load(); c != nil {
+		return c
+	}
+	p := e.pairs.Load()
+	for _, c := range p.certs {
+		if len(p.certs) == 1 || hello.SupportsCertificate(c) == nil {
+			return c
 		}
+	}
+	if len(p.certs) == 0 {
+		return nil
 	}
 	return p.certs[0]
 }
@@ -215,7 +226,7 @@ func (m *Manager) tlsEntryFor(ctx context.Context, id Identifier) (*tlsEntry, er
 		return nil, err
 	}
 	e := &tlsEntry{name: id.Value, at: time.Now()}
-	e.pairs.Store(pairs)
+	e.set(pairs)
 	e.used.Store(true)
 	if err == nil {
 		c.put(e, slices.Contains(pairs.identifiers, id))

@@ -380,7 +380,7 @@ func TestChooseByClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := &tlsEntry{}
-	e.pairs.Store(p)
+	e.set(p)
 	hello := func(schemes ...tls.SignatureScheme) *tls.ClientHelloInfo {
 		return &tls.ClientHelloInfo{ServerName: "a.example", SupportedVersions: []uint16{tls.VersionTLS13}, SignatureSchemes: schemes}
 	}

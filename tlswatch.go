@@ -26,7 +26,7 @@ func (m *Manager) SetDefault(ctx context.Context, certificate string) error {
 		return Errorf(Operator, "certificate "+certificate, "there is none in force that can be served: %w", fs.ErrNotExist)
 	}
 	e := &tlsEntry{}
-	e.pairs.Store(p)
+	e.set(p)
 	m.tls.fallback.Store(e)
 	return nil
 }
@@ -125,9 +125,9 @@ func (m *Manager) refresh(ctx context.Context, names []string) {
 			case err != nil:
 				m.log().Warn("the default certificate could not be read again; the old one is served", logName(name), logError(err))
 			case len(p.certs) == 0: // deleted; it may come back
-				e.pairs.Store(&tlsPairs{certificate: name})
+				e.set(&tlsPairs{certificate: name})
 			default:
-				e.pairs.Store(p)
+				e.set(p)
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func (m *Manager) refreshTable(ctx context.Context, table *tlsTable, named bool,
 				drop = append(drop, name) // the next handshake finds its place
 			default:
 				inUse[next.certificate] = true
-				e.pairs.Store(next)
+				e.set(next)
 			}
 		}
 		if len(drop) > 0 {
