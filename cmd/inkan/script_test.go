@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +46,7 @@ func TestMain(m *testing.M) {
 //	asked N PREFIX         how many requests the CA has seen so far
 //	advise FILE            let the CA advise to renew the certificate at once
 //	check DIR              let openssl judge the files of a certificate
+//	keys N                 there are N private keys below data, none was printed
 //	secret FILE            what must never be printed
 //	damage FILE | DIR NAME flip a bit of a file, or of the one of that name below
 //
@@ -72,6 +75,7 @@ func TestScript(t *testing.T) {
 			"check":    checkFiles,
 			"secret":   secret,
 			"damage":   damage,
+			"keys":     noSecrets,
 		},
 	})
 }
@@ -83,6 +87,7 @@ type story struct {
 	mu      sync.Mutex
 	printed bytes.Buffer // all that inkan wrote
 	secrets []string
+	keys    int // private keys looked for so far
 }
 
 type storyKey struct{}
@@ -201,21 +206,47 @@ func checkSecrets(ts *testscript.TestScript, s *story) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil || !d.Type().IsRegular() || d.Name() != "privkey.pem" {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		for _, line := range strings.Split(string(data), "\n")[1:3] {
-			if len(line) > 20 && strings.Contains(printed, line[len(line)/2:]) {
-				return fmt.Errorf("the key in %s was printed", path)
+		if m := storedKey.FindSubmatch(data); m != nil { // a certificate's key or an account's, in the store
+			if strings.Contains(printed, string(m[1][:60])) {
+				return fmt.Errorf("the key in %s was printed as it is stored", path)
 			}
+			if data, err = base64.StdEncoding.DecodeString(string(m[1])); err != nil {
+				return err
+			}
+		}
+		block, _ := pem.Decode(data)
+		if block == nil || block.Type != "PRIVATE KEY" {
+			return nil
+		}
+		s.keys++
+		text := base64.StdEncoding.EncodeToString(block.Bytes)
+		if strings.Contains(printed, text[len(text)/2:len(text)/2+24]) {
+			return fmt.Errorf("the key in %s was printed", path)
 		}
 		return nil
 	})
 	ts.Check(err)
+}
+
+// storedKey finds a key in a value of the store.
+var storedKey = regexp.MustCompile(`"form":"plain","data":"([A-Za-z0-9+/=]{100,})"`)
+
+// noSecrets fails unless keys were really looked for.
+func noSecrets(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	s := storyOf(ts)
+	s.keys = 0
+	if checkSecrets(ts, s); s.keys != want {
+		ts.Fatalf("there are %d private keys below data, want %d", s.keys, want)
+	}
 }
 
 func secret(ts *testscript.TestScript, _ bool, args []string) {
