@@ -71,7 +71,7 @@ func (a *app) apply(ctx context.Context) error {
 			continue
 		}
 		a.changed = true
-		a.say("%s: %s: %s", a.paint(bold, c.Name), c.Action, c.Detail)
+		a.item(c.Name, c.Action+": "+a.inWords(ctx, c.Detail))
 	}
 	usable, failed := a.ensureAccounts(ctx, cfg, failed)
 	var names []string

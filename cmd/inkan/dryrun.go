@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -154,7 +155,7 @@ func (a *app) tryOut(ctx context.Context, m *inkan.Manager, reqs []inkan.Certifi
 		for _, res := range report.Results {
 			if res.Err == nil {
 				ca := reqs[slices.Index(names, res.Name)].CAs[0]
-				a.say("%s: the dry run at %s went well (%.1f s); nothing was kept or deployed", a.paint(bold, res.Name), a.caTitle(ctx, ca), res.Took.Round(100*time.Millisecond).Seconds())
+				a.item(res.Name, fmt.Sprintf("the dry run at %s went well (%.1f s); nothing was kept or deployed", a.caTitle(ctx, ca), res.Took.Seconds()))
 			}
 		}
 	})

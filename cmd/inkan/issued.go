@@ -14,15 +14,15 @@ func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, 
 	now := time.Now()
 	if r.Version == nil { // the CA asked to wait, or somebody else works on it
 		for _, s := range r.Waits {
-			a.say("%s: not yet: %s", a.paint(bold, r.Name), a.inWords(ctx, s.Reason))
+			a.item(r.Name, "not yet: "+a.inWords(ctx, stepWords(s, now)))
 		}
 		return
 	}
 	leaf := r.Version.Pairs[0].Leaf
 	if !r.Changed() {
-		a.say("%s: nothing to do; the certificate in force is valid until %s", a.paint(bold, r.Name), instant(leaf.NotAfter, now))
+		a.item(r.Name, "nothing to do; the certificate in force is valid until "+until(leaf.NotAfter, now))
 		for _, s := range r.Waits {
-			a.paragraph("  ", a.inWords(ctx, s.Reason))
+			a.paragraph("  ", a.inWords(ctx, stepWords(s, now)))
 		}
 		return
 	}
@@ -32,7 +32,7 @@ func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, 
 	}
 	a.say("%s: %s", a.paint(bold, r.Name), a.paint(green, what))
 	a.field("names", namesShort(r.Version.Identifiers))
-	a.field("valid until", instant(leaf.NotAfter, now))
+	a.field("valid until", until(leaf.NotAfter, now))
 	o, err := m.Observe(ctx, r.Name)
 	if err != nil {
 		a.warn("certificate %s could not be read again: %v", r.Name, err)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,6 +31,9 @@ if there is a configuration file. Nothing is changed and no CA is asked.`,
 	cmd.Flags().BoolVar(&all, "all", false, "plan every certificate, also those with nothing to do")
 	return cmd
 }
+
+// onceIssued is the reason of deployments of what does not exist yet.
+const onceIssued = "as soon as it is issued"
 
 // planned is what would happen to one certificate.
 type planned struct {
@@ -122,7 +127,7 @@ func (a *app) planChanges(ctx context.Context, m *inkan.Manager, changes []chang
 		steps := inkan.PlanCertificate(o, inkan.PlanOptions{}, time.Now())
 		if o.Version == nil && c.request != nil {
 			for _, t := range c.request.Targets {
-				steps = append(steps, inkan.Step{Name: c.Name, Action: inkan.ActionDeploy, Target: t, Reason: "as soon as it is issued"})
+				steps = append(steps, inkan.Step{Name: c.Name, Action: inkan.ActionDeploy, Target: t, Reason: onceIssued})
 			}
 		}
 		list = append(list, planned{Name: c.Name, Change: c.Action, Detail: c.Detail, Steps: steps})
@@ -165,11 +170,16 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 			row(p.Change, p.Detail)
 		}
 		for _, s := range p.Steps {
-			why := stepWords(s, now)
-			if s.Action == inkan.ActionDeploy && s.Target != "" && s.Reason == "as soon as it is issued" {
-				why = "to " + a.targetTitle(ctx, s.Target) + ", " + why
+			if s.Reason != onceIssued {
+				row(string(s.Action), stepWords(s, now))
 			}
-			row(string(s.Action), why)
+		}
+		if later := slices.DeleteFunc(slices.Clone(p.Steps), func(s inkan.Step) bool { return s.Reason != onceIssued }); len(later) > 0 {
+			var places []string
+			for _, s := range later {
+				places = append(places, a.targetTitle(ctx, s.Target))
+			}
+			row(string(inkan.ActionDeploy), "to "+strings.Join(places, ", ")+", "+onceIssued)
 		}
 	}
 	t.colour = func(row, column int) string {

@@ -133,7 +133,7 @@ func (a *app) delete(ctx context.Context, m *inkan.Manager, name string) error {
 	a.changed = true
 	a.say("%s: deleted", a.paint(bold, name))
 	if o.Version != nil && !revoked(o) {
-		a.say("  it stays valid until %s; nobody can revoke it by its key from here any more", instant(o.Version.Pairs[0].Leaf.NotAfter, time.Now()))
+		a.paragraph("  ", "it stays valid until "+until(o.Version.Pairs[0].Leaf.NotAfter, time.Now())+"; only its CA can revoke it now")
 	}
 	var paths []string
 	for _, t := range o.Targets {

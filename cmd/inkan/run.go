@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,25 +77,32 @@ func results(r *inkan.Report) []result {
 	return list
 }
 
-// sayResults tells what a run did, a line or two for each certificate. What
-// failed is told as an error.
+// sayResults tells what a run did to each certificate. What failed is told as
+// an error.
 func (a *app) sayResults(ctx context.Context, report *inkan.Report) {
 	now := time.Now()
 	for _, r := range report.Results {
-		name := a.paint(bold, r.Name)
+		var places []string
+		for _, t := range r.Deployed {
+			places = append(places, a.targetTitle(ctx, t))
+		}
+		text := ""
 		switch {
 		case r.Issued:
-			a.say("%s: %s, valid until %s", name, a.paint(green, "new certificate"), instant(r.Version.Pairs[0].Leaf.NotAfter, now))
-		case len(r.Deployed) > 0:
-			a.say("%s: %s", name, a.paint(green, "deployed"))
-		case r.Err == nil && len(r.Waits) > 0:
-			a.say("%s: nothing to do; %s", name, a.inWords(ctx, r.Waits[len(r.Waits)-1].Reason))
-		case r.Err == nil:
-			a.say("%s: nothing to do", name)
+			text = "new certificate, valid until " + until(r.Version.Pairs[0].Leaf.NotAfter, now)
+			if len(places) > 0 {
+				text += "; deployed: " + strings.Join(places, ", ")
+			}
+		case len(places) > 0:
+			text = "deployed: " + strings.Join(places, ", ")
+		case r.Err != nil:
+			continue
+		case len(r.Waits) > 0:
+			text = "nothing to do; " + a.inWords(ctx, stepWords(r.Waits[len(r.Waits)-1], now))
+		default:
+			text = "nothing to do"
 		}
-		for _, t := range r.Deployed {
-			a.say("  %s", a.targetTitle(ctx, t))
-		}
+		a.item(r.Name, text)
 	}
 }
 

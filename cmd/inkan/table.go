@@ -35,7 +35,7 @@ func (t *table) write(a *app, w io.Writer) {
 				if i > 0 {
 					cell = ""
 				}
-				cell = shorten(cell, widths[c])
+				cell = squeeze(cell, widths[c])
 				b.WriteString(t.paint(a, w, n, c, cell) + strings.Repeat(" ", widths[c]-length(cell)+2))
 			}
 			b.WriteString(t.paint(a, w, n, last, text))
@@ -99,10 +99,20 @@ func (t *table) fit(screen int) []int {
 	return widths
 }
 
-// shorten cuts s to n characters and says so by two dots.
+// shorten cuts s to n characters: the end goes, and two dots say so.
 func shorten(s string, n int) string {
 	if length(s) <= n {
 		return s
 	}
 	return string([]rune(s)[:n-2]) + ".."
+}
+
+// squeeze cuts s to n characters in the middle: names differ at both ends.
+func squeeze(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	tail := n / 2
+	return string(r[:n-2-tail]) + ".." + string(r[len(r)-tail:])
 }

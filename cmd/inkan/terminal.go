@@ -78,6 +78,17 @@ func (a *app) writeJSON(v any) error {
 	return enc.Encode(v)
 }
 
+// item writes a word and what there is to say of it, further lines indented.
+func (a *app) item(word, text string) {
+	for i, line := range wrap(word+": "+text, width(a.stdout)-2) {
+		if i == 0 {
+			a.say("%s", a.paint(bold, word)+strings.TrimPrefix(line, word))
+		} else {
+			a.say("  %s", line)
+		}
+	}
+}
+
 // paragraph writes text under a margin, broken at words where the terminal
 // ends.
 func (a *app) paragraph(margin, text string) {
@@ -124,6 +135,9 @@ func when(t, now time.Time) string {
 
 // instant writes a moment for a sentence: "in 10 min (2026-11-22 15:04 UTC)".
 func instant(t, now time.Time) string { return when(t, now) + " (" + stamp(t) + ")" }
+
+// until writes a moment with how far away it is: "2026-11-22 15:04 UTC (in 10 min)".
+func until(t, now time.Time) string { return stamp(t) + " (" + when(t, now) + ")" }
 
 // stamp writes a moment in UTC, to the minute.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

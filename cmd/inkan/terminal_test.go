@@ -50,6 +50,9 @@ func TestTableFits(t *testing.T) {
 			t.Errorf("%d columns on a screen of %d", total, screen)
 		}
 	}
+	if got := squeeze("n1.certificate.example", 12); got != "n1.c..xample" {
+		t.Errorf("squeezed to %q", got)
+	}
 	if got := shorten("certificate.example", 10); got != "certific.." {
 		t.Errorf("shortened to %q", got)
 	}
