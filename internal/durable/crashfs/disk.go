@@ -63,8 +63,8 @@ type Disk struct {
 // New returns an empty Disk.
 func New() *Disk { return &Disk{root: newDir(0o700)} }
 
-// Do carries out a change outside the file system, a request to a server say,
-// as one of the recorded operations, so that all changes have one order.
+// Do carries out a change outside the file system as one of the recorded
+// operations, so that all changes have one order.
 func (d *Disk) Do(op string, change func() error) error {
 	return d.change(nil, op, change)
 }
@@ -145,6 +145,12 @@ func (p *Process) Kill() {
 	p.d.mu.Lock()
 	defer p.d.mu.Unlock()
 	p.dead = true
+}
+
+// Do is [Disk.Do] for something that the process does, a request to a server
+// say: a dead process does nothing.
+func (p *Process) Do(op string, change func() error) error {
+	return p.d.change(p, op, change)
 }
 
 func (p *Process) killed() bool {
