@@ -14,6 +14,7 @@ import (
 // the comments.
 type attempt struct {
 	m    *Manager
+	c    *CertificatePlan
 	name string
 	o    *Observed
 	req  CertificateRequest
@@ -41,7 +42,7 @@ const undoTimeout = 30 * time.Second
 
 // attempt does what the step says and reports whether a version was published.
 func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) (published bool, err error) {
-	a := &attempt{m: m, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
+	a := &attempt{m: m, c: c, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
 		known: slices.Clone(c.met), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
 	lease, done := m.newLease()
 	defer done()

@@ -12,11 +12,13 @@ import (
 
 // wantDeployments puts an entry into this host's due index when the request
 // names a target here, so that a kill before the deployment is noticed.
-func (m *Manager) wantDeployments(ctx context.Context, o *Observed) error {
+func (m *Manager) wantDeployments(ctx context.Context, c *CertificatePlan, o *Observed) error {
 	if m.Host == nil || !slices.ContainsFunc(o.Targets, func(t ObservedTarget) bool { return t.Here }) {
 		return nil
 	}
-	return putDue(ctx, m.Host, dueKey(hostQueue, m.now(), o.Name))
+	key := dueKey(hostQueue, m.now(), o.Name)
+	c.metHost = append(c.metHost, key)
+	return putDue(ctx, m.Host, key)
 }
 
 // deployment is one version on its way to one target: row 15.
@@ -54,37 +56,23 @@ func (m *Manager) deploy(ctx context.Context, c *CertificatePlan, o *Observed, s
 	return done, nil
 }
 
-// hostEntries returns the due entries of the certificate on this host and
-// makes sure that there is one.
+// hostEntries returns the due entries of the certificate on this host that led
+// here, and makes sure that there is one. Others are met when their time comes.
 func (m *Manager) hostEntries(ctx context.Context, c *CertificatePlan, name string) ([]string, error) {
-	entries := slices.Clone(c.metHost)
-	due, err := dueUntil(ctx, m.Host, hostQueue, m.now())
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range due {
-		if e.name == name && !slices.Contains(entries, e.key) {
-			entries = append(entries, e.key)
-		}
-	}
-	if len(entries) == 0 {
+	if len(c.metHost) == 0 {
 		key := dueKey(hostQueue, m.now().Add(safetyMargin), name)
+		c.metHost = append(c.metHost, key)
 		if err := putDue(ctx, m.Host, key); err != nil {
 			return nil, err
 		}
-		entries = append(entries, key)
 	}
-	return entries, nil
+	return slices.Clone(c.metHost), nil
 }
 
 // deployOne brings the version to one target. waits reports that the target
 // took it but waits for the activation that ends the run.
 func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, last bool, acts *activations) (waits bool, err error) {
-	t, err := m.target(ctx, d.target)
-	if err != nil {
-		return false, Errorf(KindOf(err), fmt.Sprintf("certificate %s at target %s", d.name, d.target), "%w", err)
-	}
-	d.options = t.Options
+	t, openErr := m.target(ctx, d.target)
 	if d.rec, err = load[Deployed](ctx, m.Host, deployedKey(d.target, d.name)); err != nil {
 		return false, damagedHint(err)
 	}
@@ -92,10 +80,14 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 	if l := before.Lease; l != nil && m.holderOf(d.rec.key, l) == leaseHeld {
 		return false, errBusy
 	}
+	d.options = before.Options
+	if openErr == nil {
+		d.options = t.Options
+	}
 	now := m.now()
 	next := before
 	if next.Want != o.Current.N || next.Options != d.options {
-		next.Attempts, next.LastError = 0, nil
+		next.Attempts, next.LastError, next.Options = 0, nil, d.options
 	}
 	next.Want, next.Status = o.Current.N, DeployPending
 	next.Attempts++
@@ -108,6 +100,9 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 			return false, errBusy
 		}
 		return false, err
+	}
+	if openErr != nil {
+		return false, m.settle(ctx, d, Errorf(KindOf(openErr), fmt.Sprintf("certificate %s at target %s", d.name, d.target), "%w", openErr))
 	}
 	m.progress(d.name, "deploying to "+d.target)
 	d.receipt, err = t.Deployer.Deploy(ctx, Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,

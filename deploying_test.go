@@ -332,3 +332,53 @@ func TestRedeploy(t *testing.T) {
 	}
 	w.calm(m, 1)
 }
+
+// TestK01RetriesGrow: a target with options that fails for ever is tried after
+// 1, 10 and 100 minutes, then daily, and at once when its options change.
+func TestK01RetriesGrow(t *testing.T) {
+	w := newWorld(t)
+	m := w.process(&gate{})
+	tries, options := 0, "first"
+	m.Target = func(context.Context, string) (*inkan.Target, error) {
+		return &inkan.Target{Options: options, Deployer: failingDeployer{&tries}}, nil
+	}
+	if err := issue(t.Context(), m, w.req); err == nil {
+		t.Fatal("the deployment did not fail")
+	}
+	for i, want := range []time.Duration{time.Minute, 10 * time.Minute, 100 * time.Minute, 24 * time.Hour, 24 * time.Hour} {
+		o, err := m.Observe(t.Context(), w.req.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := o.Targets[0].Deployed
+		if got := d.Next.Sub(w.now()); got != want {
+			t.Fatalf("after %d failures the next try comes in %v, want %v", i+1, got, want)
+		}
+		w.advance(want - time.Second)
+		before := tries
+		if renew(t.Context(), m); tries != before {
+			t.Fatalf("tried a second too early after %d failures", i+1)
+		}
+		w.advance(time.Second)
+		if renew(t.Context(), m); tries != before+1 {
+			t.Fatalf("not tried when its time came after %d failures", i+1)
+		}
+	}
+	options = "second"
+	before := tries
+	p, err := m.Plan(t.Context(), inkan.PlanOptions{Names: []string{w.req.Name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := m.Run(t.Context(), p); tries != before+1 {
+		t.Errorf("not tried at once with other options: %+v; planned %+v", r.Results, p.Certificates)
+	}
+}
+
+// failingDeployer refuses everything and counts.
+type failingDeployer struct{ tries *int }
+
+func (d failingDeployer) Deploy(context.Context, inkan.Deployment) (inkan.Receipt, error) {
+	*d.tries++
+	return nil, errors.New("the target is down")
+}

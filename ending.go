@@ -15,7 +15,7 @@ func (a *attempt) finish(ctx context.Context, published bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if published {
-		if err := a.m.wantDeployments(ctx, a.o); err != nil {
+		if err := a.m.wantDeployments(ctx, a.c, a.o); err != nil {
 			return err
 		}
 	}
@@ -103,7 +103,7 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 	if kind != Pending {
 		attempts++
 	}
-	retry := NextTry(cause, attempts, now)
+	retry := nextTryFor(a.o.Version, cause, attempts, now)
 	var err error
 	if errors.Is(cause, ErrOrderDead) || kind == Rejected || kind == Bug || !ordered {
 		err = a.close(ctx, cause, retry) // F2

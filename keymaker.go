@@ -58,7 +58,14 @@ func (k *keyMaker) key(ctx context.Context, kt KeyType) (*StoredKey, *PrivateKey
 		}
 	}
 	if policy.Mode == KeyGiven {
-		return k.a.m.givenKey(ctx, k.a.name, policy.Given)
+		stored, key, err := k.a.m.givenKey(ctx, k.a.name, policy.Given)
+		if err != nil {
+			return nil, nil, err
+		}
+		if is, err := key.Type(); err != nil || is != kt {
+			return nil, nil, Errorf(Operator, "certificate "+k.a.name, "its own private key is not of type %s", kt)
+		}
+		return stored, key, nil
 	}
 	key, err := GenerateKey(kt)
 	if err != nil {

@@ -68,6 +68,7 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 		r.Results[i] = m.workBusy(ctx, &p.Certificates[i], p.Options, acts)
 	})
 	acts.finish(ctx, m, r)
+	m.serveNew(ctx, r)
 	for i := range r.Results {
 		if m.Progress != nil {
 			m.Progress(Progress{Name: r.Results[i].Name, Done: true, Err: r.Results[i].Err})
