@@ -245,7 +245,7 @@ func (v *verifier) certificate(name string) error {
 		v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry without a request; it is deleted after a day"}, nil)
 	}
 	v.versions(name, cur)
-	if req.exists() && !req.v.Deleted {
+	if req.exists() && !req.v.Deleted && !req.v.Unmanaged {
 		v.due(name, st)
 	}
 	return v.orders(name, st)

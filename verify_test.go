@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/inkan-acme/inkan"
 )
@@ -183,6 +184,26 @@ func TestVerifyRecreatesDue(t *testing.T) {
 	p, err := m.Plan(t.Context(), inkan.PlanOptions{})
 	if err != nil || len(p.Certificates) != 1 {
 		t.Errorf("a timer finds %d certificates (%v)", len(p.Certificates), err)
+	}
+}
+
+// TestVerifyUnmanaged: what left the configuration is looked at no more, and
+// nothing is wrong with that.
+func TestVerifyUnmanaged(t *testing.T) {
+	w := renewedWorld(t)
+	m := w.process(&gate{})
+	if err := m.Unmanage(t.Context(), w.req.Name); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(91 * 24 * time.Hour)
+	if err := renew(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := m.Observe(t.Context(), w.req.Name); err != nil || o.State.Due != "" || o.Current.N != 2 {
+		t.Fatalf("%v, due %q, n %d", err, o.State.Due, o.Current.N)
+	}
+	if found, err := m.Verify(t.Context(), false); err != nil || len(found) != 0 {
+		t.Errorf("%v, found %v", err, found)
 	}
 }
 
