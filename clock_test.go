@@ -182,3 +182,35 @@ func TestL01Urgency(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
+
+// TestG06NextTry: a certificate that lives for days does not wait for days.
+func TestG06NextTry(t *testing.T) {
+	of := func(life, age time.Duration) *Version {
+		leaf := lived(life)
+		leaf.NotBefore, leaf.NotAfter = chainNow.Add(-age), chainNow.Add(life-age)
+		return &Version{Pairs: []Pair{{Leaf: leaf}}}
+	}
+	week, quarter := of(160*time.Hour, 80*time.Hour), of(90*day, 60*day)
+	down := Errorf(Temporary, "order", "down")
+	for _, c := range []struct {
+		what     string
+		v        *Version
+		err      error
+		attempts int
+		want     time.Duration
+	}{
+		{"none yet", nil, down, 4, day},
+		{"90 days", quarter, down, 4, day},
+		{"160 hours", week, down, 4, 8 * time.Hour},
+		{"160 hours, the third", week, down, 3, 100 * time.Minute},
+		{"160 hours, the first", week, down, 1, time.Minute},
+		{"160 hours, refused", week, Errorf(Rejected, "order", "no"), 2, 8 * time.Hour},
+		{"160 hours, the CA asks for 12", week, Errorf(RateLimited, "order", "later").After(chainNow.Add(12 * time.Hour)), 4, 12 * time.Hour},
+		{"160 hours, expired", of(160*time.Hour, 161*time.Hour), down, 4, day},
+		{"an hour", of(time.Hour, time.Minute), down, 4, 100 * time.Minute},
+	} {
+		if got := nextTryFor(c.v, c.err, c.attempts, chainNow).Sub(chainNow); got != c.want {
+			t.Errorf("%s: %v, want %v", c.what, got, c.want)
+		}
+	}
+}

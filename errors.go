@@ -205,6 +205,25 @@ func NextTry(err error, attempts int, now time.Time) time.Time {
 	return at
 }
 
+// nextTryFor is [NextTry] for a certificate in force. Days are too long for one
+// that lives for days: while it is valid, one of less than ten days is tried
+// again after a twentieth of its life at most, 8 hours of 160.
+func nextTryFor(v *Version, err error, attempts int, now time.Time) time.Time {
+	at := NextTry(err, attempts, now)
+	if v == nil || !now.Before(v.validUntil()) {
+		return at
+	}
+	life := v.validUntil().Sub(v.validFrom())
+	if life >= shortLife {
+		return at
+	}
+	soon := now.Add(max(life/20, backOff(3)))
+	if ra := RetryAfterOf(err); !ra.IsZero() {
+		soon = later(soon, clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter)))
+	}
+	return earlier(at, soon)
+}
+
 func backOff(attempts int) time.Duration {
 	switch {
 	case attempts <= 1:

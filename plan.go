@@ -204,10 +204,12 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
 }
 
-// firstLook spreads the first look at the CA's advice over the hours after the
-// publication.
+// firstLook spreads the first look at the CA's advice over the six hours after
+// the publication, as CAs ask for the next one six hours later: what was issued
+// together does not ask together for ever.
 func firstLook(o *Observed) time.Time {
-	return o.Current.At.Add(ariLook/2 + time.Duration(hashOf(o.Name)%1000)*ariLook/2000)
+	const soonest = 30 * time.Minute
+	return o.Current.At.Add(soonest + time.Duration(hashOf(o.Name)%1000)*(ariLook-soonest)/1000)
 }
 
 func whatChanged(v *Version, p *Pair, req CertificateRequest) string {

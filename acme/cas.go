@@ -22,6 +22,10 @@ type Limits struct {
 	// Endpoint limits per client address, kept in memory by a [Throttle].
 	NewNonce, NewAccount, NewOrder, Revoke, RenewalInfo, Directory, Other Rate
 
+	// All is for every request, whatever it asks: for who wants to be polite
+	// while thousands of certificates are replaced. CAs publish none.
+	All Rate
+
 	// Issuance limits, kept in the Store by the inkan.Limiter.
 	Orders   Quota // new orders per account
 	Domain   Quota // certificates per registered domain, whoever ordered them

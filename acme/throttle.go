@@ -25,6 +25,7 @@ const (
 // per address. All Clients of one CA should share one. Safe for concurrent use.
 type Throttle struct {
 	limits map[endpoint]*rate.Limiter
+	all    *rate.Limiter // nil: only the limits
 }
 
 // NewThrottle returns a Throttle for the published limits of a CA.
@@ -40,13 +41,21 @@ func NewThrottle(l Limits) *Throttle {
 			t.limits[ep] = rate.NewLimiter(rate.Limit(r.PerSecond*0.95), burst)
 		}
 	}
+	if l.All.PerSecond > 0 {
+		t.all = rate.NewLimiter(rate.Limit(l.All.PerSecond), max(1, l.All.Burst))
+	}
 	return t
 }
 
 // wait returns when a request of the class may go out.
 func (t *Throttle) wait(ctx context.Context, ep endpoint) error {
 	if l := t.limits[ep]; l != nil {
-		return l.Wait(ctx)
+		if err := l.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	if t.all != nil && ep != epPaced {
+		return t.all.Wait(ctx)
 	}
 	return ctx.Err()
 }
