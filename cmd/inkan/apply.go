@@ -91,10 +91,8 @@ func (a *app) apply(ctx context.Context) error {
 		if report, err = a.carryOut(ctx, m, p); err != nil {
 			failed = append(splitOrNone(failed), split(err)...)
 		}
-		for _, r := range report.Results {
-			if r.Err == nil && r.Version == nil && len(r.Waits) > 0 {
-				failed = also(failed, failure{name: r.Name, err: inkan.Errorf(inkan.Pending, "", "not issued yet: %s", r.Waits[0].Reason), next: r.Next})
-			}
+		if err := unfinished(report); err != nil {
+			failed = append(splitOrNone(failed), split(err)...)
 		}
 	}
 	return a.finish(report, failed, func() { a.sayApplied(ctx, report, failed == nil) })

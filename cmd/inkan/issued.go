@@ -12,10 +12,8 @@ import (
 // how renewal happens.
 func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, req *inkan.CertificateRequest) {
 	now := time.Now()
-	if r.Version == nil { // the CA asked to wait, or somebody else works on it
-		for _, s := range r.Waits {
-			a.item(r.Name, "not yet: "+a.inWords(ctx, stepWords(s, now)))
-		}
+	if r.Version == nil { // it was deleted meanwhile
+		a.item(r.Name, "there is no certificate")
 		return
 	}
 	leaf := r.Version.Pairs[0].Leaf

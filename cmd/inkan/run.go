@@ -13,6 +13,7 @@ import (
 )
 
 // carryOut runs a plan, tells how it went and turns what failed into an error.
+// What is pending has not failed: it goes on from its journal.
 func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*inkan.Report, error) {
 	pr := a.follow(ctx, m)
 	report := m.Run(ctx, p)
@@ -21,7 +22,7 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 	for i := range report.Results {
 		r := &report.Results[i]
 		a.changed = a.changed || r.Changed()
-		if r.Err == nil {
+		if r.Err == nil || pending(r) {
 			continue
 		}
 		f := failure{name: r.Name, err: r.Err}
@@ -34,6 +35,26 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		return report, all
 	}
 	return report, nil
+}
+
+// pending reports whether the work on a certificate goes on by itself.
+func pending(r *inkan.Result) bool {
+	return r.Err != nil && inkan.KindOf(r.Err) == inkan.Pending && !errors.Is(r.Err, context.Canceled)
+}
+
+// unfinished returns a failure for every certificate that a person asked for
+// and that is not there yet.
+func unfinished(report *inkan.Report) (err error) {
+	for i := range report.Results {
+		r := &report.Results[i]
+		switch {
+		case pending(r):
+			err = also(err, failure{name: r.Name, err: r.Err, next: r.Next})
+		case r.Err == nil && r.Version == nil && len(r.Waits) > 0:
+			err = also(err, failure{name: r.Name, err: inkan.Errorf(inkan.Pending, "", "not issued yet: %s", r.Waits[0].Reason), next: r.Next})
+		}
+	}
+	return err
 }
 
 // finish ends a command that ran a plan: with the results in JSON, or as tell
@@ -88,13 +109,15 @@ func (a *app) sayResults(ctx context.Context, report *inkan.Report) {
 		}
 		text := ""
 		switch {
-		case r.Issued:
+		case r.Issued && r.Version != nil:
 			text = "new certificate, valid until " + until(r.Version.Pairs[0].Leaf.NotAfter, now)
 			if len(places) > 0 {
 				text += "; deployed: " + strings.Join(places, ", ")
 			}
 		case len(places) > 0:
 			text = "deployed: " + strings.Join(places, ", ")
+		case pending(&r):
+			text = "not yet: " + a.inWords(ctx, r.Err.Error())
 		case r.Err != nil:
 			continue
 		case len(r.Waits) > 0:

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +83,6 @@ func TestScript(t *testing.T) {
 type story struct {
 	ca *testca.CA
 
-	mu      sync.Mutex
 	printed bytes.Buffer // all that inkan wrote
 	secrets []string
 	keys    int // private keys looked for so far

@@ -214,16 +214,10 @@ func (a *app) sayDetails(ctx context.Context, d *details, o *inkan.Observed, now
 			if e.Target != "" {
 				text = strings.TrimSuffix(a.targetTitle(ctx, e.Target)+": "+text, ": ")
 			}
-			lines := wrap(a.inWords(ctx, text), max(20, width(a.stdout)-36))
-			if width(a.stdout) == 0 {
-				lines = []string{a.inWords(ctx, text)}
-			}
-			for i, line := range lines {
-				head := strings.Repeat(" ", 34)
-				if i == 0 {
-					head = fmt.Sprintf("%s  %-13s", stamp(e.At), e.Kind)
-				}
-				a.say("%s", strings.TrimRight("  "+head+" "+line, " "))
+			head := fmt.Sprintf("  %s  %-13s ", stamp(e.At), e.Kind)
+			for _, line := range wrap(a.inWords(ctx, text), width(a.stdout)-len(head)) {
+				a.say("%s", strings.TrimRight(head+line, " "))
+				head = strings.Repeat(" ", len(head))
 			}
 		}
 	}
