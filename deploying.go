@@ -180,12 +180,10 @@ func (m *Manager) settle(ctx context.Context, d *deployment, cause error) error 
 		return errors.Join(cause, err)
 	}
 	m.forget(token)
-	errs := []error{cause, writeEvent(ctx, m.Store, e)}
-	for _, k := range d.entries {
-		errs = append(errs, m.Host.Delete(ctx, k))
-	}
-	if err := errors.Join(errs[1:]...); err != nil {
-		return errors.Join(errs...)
+	err := writeEvent(ctx, m.Store, e)
+	m.dropDue(ctx, m.Host, d.entries...)
+	if err != nil {
+		return errors.Join(cause, err)
 	}
 	return cause
 }
@@ -217,11 +215,7 @@ func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observ
 			return err
 		}
 	}
-	for _, k := range c.metHost {
-		if err := m.Host.Delete(ctx, k); err != nil {
-			return fmt.Errorf("deleting %s: %w", k, err)
-		}
-	}
+	m.dropDue(ctx, m.Host, c.metHost...)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 )
@@ -43,6 +44,20 @@ func parseDue(key, queue string) (at time.Time, name string, err error) {
 // putDue creates an entry.
 func putDue(ctx context.Context, s Store, key string) error {
 	return keep(ctx, s, key, json.RawMessage(`{}`), key[len(key)-8:])
+}
+
+// dropDue deletes entries that are not in force. One that cannot be deleted is
+// met when its time comes and deleted then: no reason for work that is done to
+// count as failed.
+func (m *Manager) dropDue(ctx context.Context, s Store, keys ...string) {
+	for _, key := range keys {
+		if key == "" {
+			continue
+		}
+		if err := s.Delete(ctx, key); err != nil {
+			m.log().LogAttrs(ctx, slog.LevelWarn, "a due entry could not be deleted; it is when it is met again", slog.String("key", key), logError(err))
+		}
+	}
 }
 
 // dueEntry is one entry of the index.

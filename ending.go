@@ -71,11 +71,8 @@ func (a *attempt) end(ctx context.Context, due time.Time, change func(*State)) e
 	a.m.forget(a.token)
 	inForce := a.lastState().Due
 	for _, k := range append(append(slices.Clone(a.known), a.ourDue...), key) {
-		if k == inForce {
-			continue
-		}
-		if err := a.m.Store.Delete(ctx, k); err != nil {
-			return fmt.Errorf("deleting %s: %w", k, err)
+		if k != inForce {
+			a.m.dropDue(ctx, a.m.Store, k)
 		}
 	}
 	return nil

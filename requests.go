@@ -38,10 +38,8 @@ func (m *Manager) Record(ctx context.Context, req CertificateRequest, origin str
 			return false, errors.Join(err, m.Store.Delete(ctx, due))
 		}
 		if err = r.save(ctx, m.Store, next); err == nil {
-			if old != "" {
-				err = m.Store.Delete(ctx, old)
-			}
-			return true, err
+			m.dropDue(ctx, m.Store, old)
+			return true, nil
 		}
 		if !errors.Is(err, ErrConflict) {
 			return false, err

@@ -3,7 +3,6 @@ package inkan
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -236,7 +235,8 @@ func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, 
 	}
 	if o.Request == nil {
 		// Somebody may be recording the request just now.
-		return m.dropOldEntries(ctx, c.met, now)
+		m.dropOldEntries(ctx, c.met, now)
+		return nil
 	}
 	st := o.State
 	var dropped []string
@@ -265,25 +265,20 @@ func (m *Manager) tidyDue(ctx context.Context, c *CertificatePlan, o *Observed, 
 		return err
 	}
 	for _, key := range append(dropped, c.met...) {
-		if key != st.Due && key != "" {
-			if err := m.Store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("deleting %s: %w", key, err)
-			}
+		if key != st.Due {
+			m.dropDue(ctx, m.Store, key)
 		}
 	}
 	return nil
 }
 
 // dropOldEntries deletes entries without a request after a day.
-func (m *Manager) dropOldEntries(ctx context.Context, keys []string, now time.Time) error {
+func (m *Manager) dropOldEntries(ctx context.Context, keys []string, now time.Time) {
 	for _, key := range keys {
 		if at, _, err := parseDue(key, certQueue); err == nil && now.Sub(at) > 24*time.Hour {
-			if err := m.Store.Delete(ctx, key); err != nil {
-				return fmt.Errorf("deleting %s: %w", key, err)
-			}
+			m.dropDue(ctx, m.Store, key)
 		}
 	}
-	return nil
 }
 
 // nextDue is the instant at which the certificate must be looked at again;
@@ -332,11 +327,15 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 		}
 	}
 	err := o.state.save(ctx, m.Store, st)
-	if errors.Is(err, ErrConflict) && st.Due != old {
-		return m.Store.Delete(ctx, st.Due) // nobody else knows it
+	if st.Due == old {
+		return err
 	}
-	if err == nil && old != "" && old != st.Due {
-		err = m.Store.Delete(ctx, old)
+	switch {
+	case errors.Is(err, ErrConflict):
+		m.dropDue(ctx, m.Store, st.Due) // nobody else knows it
+		err = nil
+	case err == nil:
+		m.dropDue(ctx, m.Store, old)
 	}
 	return err
 }
