@@ -2,6 +2,7 @@ package inkan
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -168,28 +169,11 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 	if opt.Force {
 		return ActionRenew, "asked for by --force", time.Time{}
 	}
-	leaf := o.Version.Pairs[0].Leaf
-	for i := range o.Version.Pairs {
-		if slices.Contains(o.State.Revoked, o.Version.Pairs[i].Fingerprint().String()) {
-			return ActionWait, "it was revoked; issue it again with --force or delete it", time.Time{}
-		}
-		if o.Version.Pairs[i].Leaf.NotAfter.Before(leaf.NotAfter) {
-			leaf = o.Version.Pairs[i].Leaf
-		}
+	if o.revoked() {
+		return ActionWait, "it was revoked; issue it again with --force or delete it", time.Time{}
 	}
-	ari := o.State.ARI
-	if ari.N != o.Current.N {
-		ari = ARIState{N: o.Current.N, Look: firstLook(o)}
-	}
-	r := whenToRenew(o.Name, leaf, ari)
-	if r.byCA && !r.at.After(now) {
-		if at := afterRenewals(r.at, o.State.Renewals); at.After(now) {
-			r = whenToRenew(o.Name, leaf, ARIState{})
-			if at.Before(r.at) {
-				r = renewal{at, "the CA suggests it again, but once a day and twice a week is enough", false}
-			}
-		}
-	}
+	leaf, ari := o.firstToExpire(), o.advice()
+	r := o.renewal(now)
 	if !r.at.After(now) {
 		why := r.reason
 		if !r.byCA {
@@ -202,6 +186,59 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 		return ActionLook, "asking the CA when to renew", time.Time{}
 	}
 	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
+}
+
+// Renewal tells when the version in force will be renewed and why then; zero if
+// it will not be, because there is none, it was revoked or is no longer managed.
+func (o *Observed) Renewal(now time.Time) (at time.Time, reason string) {
+	if o.Version == nil || o.Request == nil || o.Request.Deleted || o.Request.Unmanaged || o.revoked() {
+		return time.Time{}, ""
+	}
+	r := o.renewal(now)
+	return r.at, r.reason
+}
+
+// renewal decides when to renew the version in force.
+func (o *Observed) renewal(now time.Time) renewal {
+	leaf := o.firstToExpire()
+	r := whenToRenew(o.Name, leaf, o.advice())
+	if !r.byCA || r.at.After(now) {
+		return r
+	}
+	at := afterRenewals(r.at, o.State.Renewals)
+	if !at.After(now) {
+		return r
+	}
+	r = whenToRenew(o.Name, leaf, ARIState{})
+	if at.Before(r.at) {
+		r = renewal{at, "the CA suggests it again, but once a day and twice a week is enough", false}
+	}
+	return r
+}
+
+// advice is what the CA last said about the version in force.
+func (o *Observed) advice() ARIState {
+	if o.State.ARI.N == o.Current.N {
+		return o.State.ARI
+	}
+	return ARIState{N: o.Current.N, Look: firstLook(o)}
+}
+
+func (o *Observed) firstToExpire() *x509.Certificate {
+	leaf := o.Version.Pairs[0].Leaf
+	for i := range o.Version.Pairs {
+		if o.Version.Pairs[i].Leaf.NotAfter.Before(leaf.NotAfter) {
+			leaf = o.Version.Pairs[i].Leaf
+		}
+	}
+	return leaf
+}
+
+// revoked reports whether we revoked what is in force.
+func (o *Observed) revoked() bool {
+	return slices.ContainsFunc(o.Version.Pairs, func(p Pair) bool {
+		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
+	})
 }
 
 // firstLook spreads the first look at the CA's advice over the six hours after
@@ -257,7 +294,7 @@ func planDeploy(o *Observed, opt PlanOptions, now time.Time, step stepper) []Ste
 		case d.Accepted != 0 && d.Accepted != o.Current.N && o.Version.validFrom().After(now) && !opt.Redeploy:
 			s = step(ActionWait, "it is not valid before %s; target %s keeps the one before until then", stamp(o.Version.validFrom()), t.Name)
 			s.At = o.Version.validFrom()
-		case d.Want == o.Current.N && d.Status == DeployFailed && d.Next.After(now) && !farAhead(d.Next, now) && !opt.Asked && !opt.Redeploy:
+		case d.Want == o.Current.N && d.Status == DeployFailed && (d.Options == t.Options || t.Err != nil) && d.Next.After(now) && !farAhead(d.Next, now) && !opt.Asked && !opt.Redeploy:
 			s = step(ActionWait, "target %s failed %s; the next try is then", t.Name, times(d.Attempts))
 			s.At = d.Next
 		case d.Accepted == 0:

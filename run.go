@@ -38,8 +38,8 @@ func (r *Report) Err() error {
 // Run carries the plan out, up to Workers certificates at once. It looks at
 // the Store again before each step, so a plan may be old: what is no longer
 // needed is not done. What has no certificate and what expires first come
-// first. A plan made by a wrong clock is made anew by the CA's. One certificate that fails does not stop the others.
-// Certificates that another process works on come last, and are waited for
+// first. A plan made by a wrong clock is made anew by the CA's. One certificate
+// that fails does not stop the others. Certificates that another process works on come last, and are waited for
 // until their lease has moved or 65 s have passed.
 func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 	if m.secondOpinion(ctx, p) {
@@ -59,21 +59,30 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 			mu.Lock()
 			busy = append(busy, i)
 			mu.Unlock()
+			return
 		}
+		m.tellDone(&r.Results[i], acts, false)
 	})
 	slices.Sort(busy)
 	m.each(len(busy), func(k int) {
 		i := busy[k]
 		r.Results[i] = m.workBusy(ctx, &p.Certificates[i], p.Options, acts)
+		m.tellDone(&r.Results[i], acts, false)
 	})
 	acts.finish(ctx, m, r)
 	m.serveNew(ctx, r)
 	for i := range r.Results {
-		if m.Progress != nil {
-			m.Progress(Progress{Name: r.Results[i].Name, Done: true, Err: r.Results[i].Err})
-		}
+		m.tellDone(&r.Results[i], acts, true)
 	}
 	return r
+}
+
+// tellDone reports the end of a certificate's work: at the end of the run for
+// those that wait for an activation, at once for the others.
+func (m *Manager) tellDone(res *Result, acts *activations, ended bool) {
+	if m.Progress != nil && acts.waiting(res.Name, "") == ended {
+		m.Progress(Progress{Name: res.Name, Done: true, Err: res.Err})
+	}
 }
 
 // each calls do for 0..n-1 on a bounded number of goroutines.

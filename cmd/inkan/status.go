@@ -170,35 +170,20 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 }
 
 // renewalOf tells when the next certificate is asked for and why then, apart
-// from deployments; zero if that is not planned. It asks the plan itself: the
-// first moment at which it would do so.
+// from deployments; zero if that is not planned.
 func renewalOf(o *inkan.Observed, now time.Time) (at time.Time, why string) {
-	plan := func(t time.Time) (s inkan.Step, acts bool) {
-		alone := unadvised(o, t)
-		alone.Targets = nil
-		s = inkan.PlanCertificate(alone, inkan.PlanOptions{}, t)[0]
-		return s, s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume
-	}
-	s, acts := plan(now)
-	if acts {
+	alone := unadvised(o, now)
+	alone.Targets = nil
+	s := inkan.PlanCertificate(alone, inkan.PlanOptions{}, now)[0]
+	switch s.Action {
+	case inkan.ActionIssue, inkan.ActionRenew, inkan.ActionResume:
 		return now, s.Reason
 	}
 	if o.Version == nil {
 		return s.At, stepWords(s, now)
 	}
-	early, late := now, o.Version.Pairs[0].Leaf.NotAfter
-	if _, acts := plan(late); !acts {
-		return time.Time{}, stepWords(s, now)
-	}
-	for late.Sub(early) > time.Second {
-		middle := early.Add(late.Sub(early) / 2)
-		if _, acts := plan(middle); acts {
-			late = middle
-		} else {
-			early = middle
-		}
-	}
-	return late.Truncate(time.Second), stepWords(s, now)
+	at, _ = o.Renewal(now)
+	return at.Truncate(time.Second), stepWords(s, now)
 }
 
 // stepWords is the reason of a step; where it says "then", the time.
@@ -207,6 +192,12 @@ func stepWords(s inkan.Step, now time.Time) string {
 		return s.Reason
 	}
 	return strings.NewReplacer("the next try is then", "the next try is "+when(s.At, now), "its order goes on then", "its order goes on "+when(s.At, now)).Replace(s.Reason)
+}
+
+func revoked(o *inkan.Observed) bool {
+	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
+		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
+	})
 }
 
 // unadvised puts the next look at the CA's advice behind the moment t, so that
@@ -218,10 +209,4 @@ func unadvised(o *inkan.Observed, t time.Time) *inkan.Observed {
 	}
 	c.State.ARI.Look = t.Add(time.Hour)
 	return &c
-}
-
-func revoked(o *inkan.Observed) bool {
-	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
-		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
-	})
 }
