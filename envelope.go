@@ -111,18 +111,17 @@ func load[T any](ctx context.Context, s Store, key string) (record[T], error) {
 }
 
 // save writes v over the record as it was read, or creates it. ErrConflict
-// means that somebody else wrote first. Any doubtful answer is settled by
-// reading once and looking for our own write id.
+// means that somebody else wrote first.
 func (r *record[T]) save(ctx context.Context, s Store, v T) error {
 	write := newID()
 	data, err := seal(v, r.counter+1, write)
 	if err != nil {
 		return err
 	}
-	rev, err := s.Put(ctx, r.key, data, r.rev)
-	if err != nil {
-		rev, err = recognise(ctx, s, r.key, write, err)
-	}
+	rev, err := put(ctx, s, r.key, data, r.rev, func(there []byte) bool {
+		var e envelope
+		return json.Unmarshal(there, &e) == nil && e.Write == write
+	})
 	if err != nil {
 		return err
 	}
@@ -130,18 +129,26 @@ func (r *record[T]) save(ctx context.Context, s Store, v T) error {
 	return nil
 }
 
-func recognise(ctx context.Context, s Store, key, write string, putErr error) (Rev, error) {
-	data, rev, err := s.Get(context.WithoutCancel(ctx), key)
-	if err == nil {
-		var e envelope
-		if json.Unmarshal(data, &e) == nil && e.Write == write {
+// put writes data over the value of the revision old. A doubtful answer is
+// settled by reading the value and asking ours whether it is what we wrote. If it
+// still is the old one, the write is tried once more, and only once: a hiccup
+// between an answer of the CA and the journal must not cost the order.
+func put(ctx context.Context, s Store, key string, data []byte, old Rev, ours func(there []byte) bool) (rev Rev, err error) {
+	for range 2 {
+		if rev, err = s.Put(ctx, key, data, old); err == nil {
 			return rev, nil
 		}
+		there, rev, getErr := s.Get(context.WithoutCancel(ctx), key)
+		switch absent := errors.Is(getErr, fs.ErrNotExist); {
+		case getErr == nil && ours(there):
+			return rev, nil
+		case errors.Is(err, ErrConflict):
+			return "", ErrConflict
+		case KindOf(err) != Temporary, ctx.Err() != nil, getErr != nil && !absent, rev != old:
+			return "", fmt.Errorf("writing %s: %w", key, err)
+		}
 	}
-	if errors.Is(putErr, ErrConflict) {
-		return "", ErrConflict
-	}
-	return "", fmt.Errorf("writing %s: %w", key, putErr)
+	return "", fmt.Errorf("writing %s: %w", key, err)
 }
 
 // update edits the record at key by compare-and-swap until it wins. change may
@@ -178,16 +185,16 @@ func keep(ctx context.Context, s Store, key string, v any, write string) error {
 	if err != nil {
 		return err
 	}
-	_, putErr := s.Put(ctx, key, data, "")
-	if putErr == nil {
-		return nil
+	_, err = put(ctx, s, key, data, "", func(there []byte) bool { return bytes.Equal(there, data) })
+	if !errors.Is(err, ErrConflict) {
+		return err
 	}
 	there, _, err := s.Get(context.WithoutCancel(ctx), key)
 	switch {
-	case err == nil && bytes.Equal(there, data):
-		return nil
-	case errors.Is(putErr, ErrConflict) && err == nil:
+	case err != nil:
+		return fmt.Errorf("writing %s: %w", key, err)
+	case !bytes.Equal(there, data):
 		return Errorf(Bug, "writing "+key, "another value is there already")
 	}
-	return fmt.Errorf("writing %s: %w", key, putErr)
+	return nil
 }

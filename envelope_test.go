@@ -173,6 +173,55 @@ func TestE01LostReply(t *testing.T) {
 	}
 }
 
+// TestB02WriteAgain: a write that was not carried out is tried once more if the
+// error is a passing one and nobody wrote meanwhile.
+func TestB02WriteAgain(t *testing.T) {
+	ctx := t.Context()
+	reset := errors.New("connection reset")
+	for _, c := range []struct {
+		what    string
+		err     error
+		fails   int
+		foreign bool
+		puts    int
+		ok      bool
+	}{
+		{"once", reset, 1, false, 2, true},
+		{"twice", reset, 2, false, 2, false},
+		{"for a person", Errorf(Operator, "disk", "full"), 1, false, 1, false},
+		{"somebody wrote", reset, 1, true, 1, false},
+	} {
+		s := newFakeStore()
+		r := record[string]{key: "state/a"}
+		if err := r.save(ctx, s, "old"); err != nil {
+			t.Fatal(err)
+		}
+		s.puts = 0
+		s.before = func(op, key string) error {
+			if op != "put" || s.puts > c.fails {
+				return nil
+			}
+			if c.foreign {
+				s.values[key], s.revs[key] = []byte("{}"), "foreign"
+			}
+			return c.err
+		}
+		err := r.save(ctx, s, "new")
+		if (err == nil) != c.ok || !c.ok && !errors.Is(err, c.err) || s.puts != c.puts {
+			t.Errorf("%s: %v after %d puts", c.what, err, s.puts)
+		}
+		s.before = func(op, _ string) error {
+			if op == "put" && s.puts <= c.puts+1 {
+				return reset
+			}
+			return nil
+		}
+		if err := keep(ctx, s, "v/a", "value", "id"); err != nil {
+			t.Errorf("%s: keeping after one failure: %v", c.what, err)
+		}
+	}
+}
+
 func TestSaveConflict(t *testing.T) {
 	ctx := t.Context()
 	s := newFakeStore()
