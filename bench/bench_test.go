@@ -3,9 +3,15 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/testca"
+	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/store"
 )
 
 // TestMain turns the test binary into a child that costs a known amount.
@@ -56,6 +62,83 @@ func TestFloorRows(t *testing.T) {
 		if err != nil || got.measured == "" {
 			t.Errorf("%s: %+v, %v", r.name, got, err)
 		}
+	}
+}
+
+// TestRows runs the other rows once, the long ones with less.
+func TestRows(t *testing.T) {
+	b := &bench{dir: t.TempDir(), repeats: 1}
+	t.Cleanup(func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, measure := range map[string]func(context.Context, *bench) (result, error){
+		"one":     one(3, testca.Options{}, limits{wall: time.Hour, cost: &fewest}),
+		"tmpfs":   onTmpfs,
+		"hundred": hundred,
+		"process": issueProcess,
+		"renew":   renewProcess(20),
+		"serve":   serve(20, 20, time.Hour),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := measure(t.Context(), b)
+			if err != nil || got.measured == "" {
+				t.Errorf("%+v, %v", got, err)
+			}
+			t.Logf("%+v", got)
+		})
+	}
+}
+
+// TestSeeds: what is recorded quickly is what the engine reads: nothing due,
+// and every certificate whole.
+func TestSeeds(t *testing.T) {
+	b := &bench{dir: t.TempDir(), repeats: 1}
+	data, _, err := b.seeded(t.Context(), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s, err := store.File(plug.Env{}, store.FileConfig{Dir: filepath.Join(data, "store")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &inkan.Manager{Store: s}
+	p, err := m.Plan(t.Context(), inkan.PlanOptions{})
+	if err != nil || len(p.Certificates) > 0 {
+		t.Errorf("due: %+v, %v", p, err)
+	}
+	p, err = m.Plan(t.Context(), inkan.PlanOptions{All: true})
+	if err != nil || len(p.Certificates) != 10 {
+		t.Fatalf("recorded: %+v, %v", p, err)
+	}
+	for _, c := range p.Certificates {
+		o, err := m.Observe(t.Context(), c.Name)
+		if err != nil || o.Version == nil || c.Actions() || o.State.ARI.Looked.IsZero() {
+			t.Errorf("%s: %+v, %v", c.Name, c.Steps, err)
+		}
+	}
+}
+
+func TestMissed(t *testing.T) {
+	l := limits{wall: time.Second, cost: &fewest}
+	if got := l.missed(time.Second, fewest); got != "" {
+		t.Errorf("met, but: %s", got)
+	}
+	got := l.missed(1500*time.Millisecond, cost{requests: 12, connections: 2, puts: 21})
+	for _, want := range []string{"0.500 s over", "2 requests over", "1 connections over", "1 Puts over"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q lacks %q", got, want)
+		}
+	}
+	u := usage{cpu: maxCPU + time.Millisecond, wall: maxRenew + time.Millisecond, peak: maxPeak + 1<<20}
+	if got := u.missed(maxCPU, maxRenew); strings.Count(got, "MISSED") != 3 {
+		t.Errorf("%q", got)
 	}
 }
 

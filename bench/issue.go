@@ -15,7 +15,7 @@ const far = 50 * time.Millisecond // the round trip to a CA
 // issueRows measure the engine: from a recorded request to the published
 // certificate, account and directory known, everything else new.
 func issueRows() []row {
-	const target = "%.3g s, 10 CA requests, 1 connection, 20 Puts"
+	const target = "%.2f s, 10 CA requests, 1 connection, 20 Puts"
 	return []row{
 		{"one name, http-01 webroot, no added latency", fmt.Sprintf(target, 0.08), one(1, testca.Options{}, limits{wall: 80 * time.Millisecond, cost: &fewest})},
 		{"one name, files on tmpfs", "0.055 s", onTmpfs},

@@ -14,9 +14,9 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
-	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/process"
 	"github.com/inkan-acme/inkan/solve"
 	"github.com/inkan-acme/inkan/store"
 )
