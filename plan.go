@@ -202,14 +202,17 @@ func (o *Observed) Renewal(now time.Time) (at time.Time, reason string) {
 func (o *Observed) renewal(now time.Time) renewal {
 	leaf := o.firstToExpire()
 	r := whenToRenew(o.Name, leaf, o.advice())
-	if !r.byCA || r.at.After(now) {
+	if !r.byCA {
+		return notAtOnce(r, leaf, o.State.Renewals)
+	}
+	if r.at.After(now) {
 		return r
 	}
 	at := afterRenewals(r.at, o.State.Renewals)
 	if !at.After(now) {
 		return r
 	}
-	r = whenToRenew(o.Name, leaf, ARIState{})
+	r = notAtOnce(whenToRenew(o.Name, leaf, ARIState{}), leaf, o.State.Renewals)
 	if at.Before(r.at) {
 		r = renewal{at, "the CA suggests it again, but once a day and twice a week is enough", false}
 	}

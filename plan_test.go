@@ -117,10 +117,18 @@ func TestPlanCertificate(t *testing.T) {
 			o.State.Renewals = []time.Time{chainNow.Add(-time.Hour)}
 		}, PlanOptions{}, []string{"wait: renewed at 2026-11-02 11:00 UTC: the CA suggests it again, but once a day and twice a week is enough [+5h0m0s]"}},
 		{"A12 but its life ends", func(o *Observed) {
-			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-61*day), chainNow.Add(29*day)
+			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-59*day+19*time.Hour), chainNow.Add(31*day-5*time.Hour)
 			window(o, chainNow.Add(-2*day), chainNow.Add(-day), chainNow.Add(-36*time.Hour))
+			o.State.Renewals = []time.Time{chainNow.Add(-10 * time.Hour)}
+		}, PlanOptions{}, []string{"renew: valid until 2026-12-02 07:00 UTC, and a third of its life is left"}},
+		{"A11 due when it came, an hour ago", func(o *Observed) {
+			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-61*day), chainNow.Add(29*day)
 			o.State.Renewals = []time.Time{chainNow.Add(-time.Hour)}
-		}, PlanOptions{}, []string{"renew: valid until 2026-11-30 12:00 UTC, and a third of its life is left"}},
+		}, PlanOptions{}, []string{"wait: renewed at 2026-11-15 23:30 UTC: it was due already when the last renewal brought it, and half of its life is left then [+5h0m0s]"}},
+		{"A11 half of it has passed", func(o *Observed) {
+			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-75*day), chainNow.Add(14*day)
+			o.State.Renewals = []time.Time{chainNow.Add(-15 * day)}
+		}, PlanOptions{}, []string{"renew: valid until 2026-11-15 12:00 UTC, and it was due already when the last renewal brought it, and half of its life is left"}},
 		{"A12 far window", func(o *Observed) {
 			window(o, chainNow.Add(3650*day), chainNow.Add(3651*day), chainNow.Add(3650*day))
 		}, PlanOptions{}, []string{calm}},

@@ -95,6 +95,23 @@ func afterRenewals(at time.Time, renewals []time.Time) time.Time {
 	return at
 }
 
+// notAtOnce postpones a renewal when the last one brought a certificate that was
+// due again on the day it came: some CAs hand out once more what they have, date
+// back, or end with their own issuer. Asking them again at once would never end.
+// Half of what is left of it is waited, an hour at least.
+func notAtOnce(r renewal, leaf *x509.Certificate, renewals []time.Time) renewal {
+	if len(renewals) == 0 {
+		return r
+	}
+	last := renewals[len(renewals)-1]
+	if r.at.After(last) {
+		return r
+	}
+	r.at = last.Add(max(time.Hour, leaf.NotAfter.Sub(last)/2))
+	r.reason = "it was due already when the last renewal brought it, and half of its life is left then"
+	return r
+}
+
 // stamp writes an instant for people: in UTC, to the minute.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
