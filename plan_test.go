@@ -117,7 +117,7 @@ func TestPlanCertificate(t *testing.T) {
 			o.State.Renewals = []time.Time{chainNow.Add(-time.Hour)}
 		}, PlanOptions{}, []string{"wait: renewed at 2026-11-02 11:00 UTC: the CA suggests it again, but once a day and twice a week is enough [+5h0m0s]"}},
 		{"A12 but its life ends", func(o *Observed) {
-			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-59*day+19*time.Hour), chainNow.Add(31*day-5*time.Hour)
+			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-59*day-5*time.Hour), chainNow.Add(31*day-5*time.Hour)
 			window(o, chainNow.Add(-2*day), chainNow.Add(-day), chainNow.Add(-36*time.Hour))
 			o.State.Renewals = []time.Time{chainNow.Add(-10 * time.Hour)}
 		}, PlanOptions{}, []string{"renew: valid until 2026-12-02 07:00 UTC, and a third of its life is left"}},
