@@ -172,7 +172,6 @@ func New(env plug.Env, c Config, accounts inkan.AccountStore) (*Client, error) {
 	}
 	client.nonces = &nonces{
 		now:   client.now,
-		pause: func(ctx context.Context) error { return client.throttle.wait(ctx, epNewNonce) },
 		fetch: client.fetchNonce,
 		tasks: client.tasks,
 	}

@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"sync"
@@ -20,9 +21,10 @@ const (
 // from the answer to somebody else's request, so that many requests at once
 // need fewer newNonce requests than there are of them.
 type nonces struct {
-	now   func() time.Time
-	pause func(context.Context) error           // until a newNonce request may go out
-	fetch func(context.Context) (string, error) // one newNonce request
+	now func() time.Time
+	// fetch makes one newNonce request, unless needed says, right before it
+	// goes out, that others have brought enough: then errNotNeeded.
+	fetch func(ctx context.Context, needed func() bool) (string, error)
 	tasks *tasks
 
 	mu       sync.Mutex
@@ -121,20 +123,9 @@ func (n *nonces) start(ctx context.Context) {
 }
 
 func (n *nonces) fetchOne(ctx context.Context) {
-	err := n.pause(ctx)
-	n.mu.Lock()
-	// Answers to other requests may have brought enough meanwhile.
-	needed := len(n.waiting) > 0 || len(n.free) < n.want
-	if err == nil && !needed {
-		n.fetched()
-		n.mu.Unlock()
-		return
-	}
-	n.mu.Unlock()
-
-	var value string
-	if err == nil {
-		value, err = n.fetch(ctx)
+	value, err := n.fetch(ctx, n.needed)
+	if err == errNotNeeded {
+		return // needed has counted it
 	}
 	n.mu.Lock()
 	n.fetched()
@@ -146,6 +137,21 @@ func (n *nonces) fetchOne(ctx context.Context) {
 	if err == nil {
 		n.put(value)
 	}
+}
+
+// errNotNeeded ends a request before it goes out.
+var errNotNeeded = errors.New("the answer is not needed any more")
+
+// needed reports whether a newNonce request is still of use. If not, it counts
+// the fetch as finished, so that whoever comes next starts another.
+func (n *nonces) needed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.waiting) > 0 || len(n.free) < n.want {
+		return true
+	}
+	n.fetched()
+	return false
 }
 
 // fetched counts a finished fetch. What was asked for ahead is forgotten once
@@ -166,15 +172,16 @@ func (n *nonces) discardOld() {
 	})
 }
 
-// fetchNonce makes one newNonce request (RFC 8555 section 7.2).
-func (c *Client) fetchNonce(ctx context.Context) (string, error) {
+// fetchNonce makes one newNonce request (RFC 8555 section 7.2) if needed still
+// says so when it may go out.
+func (c *Client) fetchNonce(ctx context.Context, needed func() bool) (string, error) {
 	op := c.op("new nonce")
 	dir, err := c.directory(ctx)
 	if err != nil {
 		return "", err
 	}
 	for again := false; ; again = true {
-		resp, err := c.send(ctx, epPaced, op, http.MethodHead, dir.NewNonce, nil)
+		resp, err := c.sendIf(ctx, needed, epNewNonce, op, http.MethodHead, dir.NewNonce, nil)
 		if err != nil {
 			return "", err
 		}

@@ -16,7 +16,7 @@ const (
 	maxNonceTries  = 150
 	maxNonceTime   = time.Minute
 	quickTries     = 3                      // that go out at once
-	maxNoncePause  = 100 * time.Millisecond // between later ones
+	maxNoncePause  = 75 * time.Millisecond  // between later ones
 	bareNoncePause = 100 * time.Millisecond // when the refusal brought no nonce: at most 10 newNonce requests a second
 )
 

@@ -18,7 +18,6 @@ const (
 	epNewOrder
 	epRevoke
 	epRenewalInfo
-	epPaced // whoever sends it has waited already
 )
 
 // Throttle keeps the requests of this process to one CA below the CA's limits
@@ -54,7 +53,7 @@ func (t *Throttle) wait(ctx context.Context, ep endpoint) error {
 			return err
 		}
 	}
-	if t.all != nil && ep != epPaced {
+	if t.all != nil {
 		return t.all.Wait(ctx)
 	}
 	return ctx.Err()

@@ -40,17 +40,29 @@ func (r *response) nonce() string {
 // is no error. The errors are of kind Pending when ctx ended, Operator when the
 // URL may not be asked or the server is not trusted, else Temporary.
 func (c *Client) send(ctx context.Context, ep endpoint, op, method, target string, body []byte) (*response, error) {
+	return c.sendIf(ctx, nil, ep, op, method, target, body)
+}
+
+// sendIf is send, but for a request that is of no use any more when it may go
+// out: needed, if not nil, is asked then, and the error is errNotNeeded.
+func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op, method, target string, body []byte) (*response, error) {
 	if err := c.hosts.check(target); err != nil {
 		return nil, inkan.Errorf(inkan.Operator, op, "%w", err).WithHint(hostHint)
 	}
-	if err := c.throttle.wait(ctx, ep); err != nil {
-		return nil, interrupted(ctx, op, err)
-	}
+	// First the connection, then the CA's limit: what the limit lets pass
+	// leaves at once. The other way round, requests would pile up behind the
+	// first one and reach the CA together.
 	release, err := c.warmUp(ctx)
 	if err != nil {
 		return nil, interrupted(ctx, op, err)
 	}
 	defer release()
+	if err := c.throttle.wait(ctx, ep); err != nil {
+		return nil, interrupted(ctx, op, err)
+	}
+	if needed != nil && !needed() {
+		return nil, errNotNeeded
+	}
 
 	// The transport has a deadline for each phase up to the header; these two
 	// hold with any transport, and against a body that never ends.

@@ -187,8 +187,11 @@ func TestJudge(t *testing.T) {
 func fakeNonces(fail error) (*nonces, *int) {
 	count := new(int)
 	var mu sync.Mutex
-	n := &nonces{now: time.Now, tasks: &tasks{stop: make(chan struct{})}, pause: func(ctx context.Context) error { return ctx.Err() }}
-	n.fetch = func(ctx context.Context) (string, error) {
+	n := &nonces{now: time.Now, tasks: &tasks{stop: make(chan struct{})}}
+	n.fetch = func(ctx context.Context, needed func() bool) (string, error) {
+		if !needed() {
+			return "", errNotNeeded
+		}
 		if err := sleep(ctx, time.Second); err != nil {
 			return "", err
 		}
