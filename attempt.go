@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -19,7 +18,7 @@ type attempt struct {
 	o    *Observed
 	req  CertificateRequest
 
-	mu      sync.Mutex // guards state: the heartbeat writes too
+	mu      chan struct{} // holds one while state is in use: the heartbeat writes too, and must not wait behind a Store that hangs
 	state   record[State]
 	token   string
 	known   []string // due entries that this run may delete at its end
@@ -42,7 +41,7 @@ const undoTimeout = 30 * time.Second
 
 // attempt does what the step says and reports whether a version was published.
 func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) (published bool, err error) {
-	a := &attempt{m: m, c: c, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
+	a := &attempt{m: m, mu: make(chan struct{}, 1), c: c, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
 		known: slices.Clone(c.met), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
 	lease, done := m.newLease()
 	defer done()
@@ -130,8 +129,8 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 
 // lastState returns the state as we last wrote it.
 func (a *attempt) lastState() State {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.mu <- struct{}{}
+	defer func() { <-a.mu }()
 	return a.state.v
 }
 
@@ -139,8 +138,12 @@ func (a *attempt) lastState() State {
 // the lease is still ours: somebody recorded a request. Their due entry then
 // stays in force.
 func (a *attempt) casState(ctx context.Context, change func(*State)) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.mu <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-a.mu }()
 	for {
 		st := a.state.v
 		foreign := st.Due != "" && !slices.Contains(a.ourDue, st.Due)

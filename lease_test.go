@@ -103,7 +103,7 @@ func TestD11Heartbeat(t *testing.T) {
 		m := &Manager{Store: s}
 		lease, done := m.newLease()
 		defer done()
-		a := &attempt{m: m, name: "a", token: lease.Token, state: record[State]{key: stateKey("a")}}
+		a := &attempt{m: m, mu: make(chan struct{}, 1), name: "a", token: lease.Token, state: record[State]{key: stateKey("a")}}
 		if err := a.state.save(ctx, s, State{Lease: lease}); err != nil {
 			t.Fatal(err)
 		}
