@@ -77,10 +77,10 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	defer ticker.Stop()
 	requests, violations := 0, 0
 	for {
-		requests, violations = report(out, ca, requests, violations)
+		requests, violations = report(out, ca, requests, violations, false)
 		select {
 		case <-ctx.Done():
-			requests, violations = report(out, ca, requests, violations)
+			requests, violations = report(out, ca, requests, violations, true)
 			fmt.Fprintf(out, "%d requests, %d orders, %d certificates, %d over a limit\n", requests, ca.Orders(), len(ca.Certificates()), violations)
 			return nil
 		case <-ticker.C:
@@ -88,11 +88,11 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 }
 
-// report prints what is new.
-func report(out io.Writer, ca *testca.CA, requests, violations int) (int, int) {
+// report prints what is new; at the end also what was never answered.
+func report(out io.Writer, ca *testca.CA, requests, violations int, end bool) (int, int) {
 	all := ca.Requests()
 	for i, r := range all[requests:] {
-		if r.Status == 0 && time.Since(r.Time) < time.Second {
+		if !end && r.Status == 0 && time.Since(r.Time) < time.Second {
 			all = all[:requests+i] // not answered yet: next time
 			break
 		}
