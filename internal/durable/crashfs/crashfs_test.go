@@ -288,7 +288,7 @@ func TestFaults(t *testing.T) {
 		f.Write([]byte("x"))
 		var ops []string
 		disk.After = func(op string, _ *Snapshot) { ops = append(ops, op) }
-		disk.Before = func(string) Fault { return Fault{broken, done} }
+		disk.Before = func(string) Fault { return Fault{Err: broken, Done: done} }
 		if err := f.Sync(); err != broken {
 			t.Errorf("the flush said %v", err)
 		}
