@@ -302,10 +302,10 @@ func (m *Manager) nextDue(o *Observed, now time.Time) time.Time {
 	calm.State = st
 	action, _, at := needIssue(&calm, PlanOptions{}, now)
 	switch {
-	case action == ActionWait:
+	case action == ActionWait && !at.IsZero():
 		return at
-	case o.State.Attempts >= maxAttempts:
-		return now.Add(24 * time.Hour) // it is not tried, but stays in sight
+	case action == ActionWait, o.State.Attempts >= maxAttempts:
+		return now.Add(24 * time.Hour) // nothing is done by itself, but it stays in sight
 	}
 	return now
 }

@@ -320,3 +320,8 @@ func (i *modelIssuer) RenewalInfo(ctx context.Context, leaf *x509.Certificate) (
 	}
 	return info, nil
 }
+
+// Revoke implements inkan.Revoker.
+func (i *modelIssuer) Revoke(ctx context.Context, leaf *x509.Certificate, _ inkan.RevocationReason, _ *inkan.PrivateKey) error {
+	return i.call("revoke", leaf.DNSNames[0], func() error { return nil })
+}
