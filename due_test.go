@@ -15,7 +15,7 @@ func TestDueKey(t *testing.T) {
 	if !strings.HasPrefix(key, "due/cert/0/20261101/22/0509-_.a-b.example-") || len(key) != len("due/cert/0/20261101/22/0509-_.a-b.example-")+8 {
 		t.Errorf("got %s", key)
 	}
-	if dueKey(certQueue, at, "a") == dueKey(certQueue, at, "a") {
+	if first, second := dueKey(certQueue, at, "a"), dueKey(certQueue, at, "a"); first == second {
 		t.Error("the same key twice")
 	}
 	for _, year := range []int{1, 1970, 2038, 2100, 9999, 10_000, 200_000} {

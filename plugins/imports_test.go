@@ -23,7 +23,7 @@ const module = "github.com/inkan-acme/inkan"
 var layers = [][]string{
 	{"cmd", "bench", "examples", "scripts"},
 	{"config", "web", "compat", "migrate", "check", "doctor", "plugins"},
-	{"acme", "solve", "dns", "store", "seal", "deploy", "notify", "aws"},
+	{"acme", "solve", "dns", "store", "seal", "deploy", "notify", "aws", "process"},
 	{"plug"},
 	{"."},
 }
