@@ -1,8 +1,12 @@
 package acme
 
 import (
+	"context"
+	"errors"
 	"net/http"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,13 +131,97 @@ func TestThrottleStaysBelow(t *testing.T) {
 	for ep, r := range map[endpoint]Rate{epNewNonce: ca.Limits.NewNonce, epNewOrder: ca.Limits.NewOrder, epOther: ca.Limits.Other, epRevoke: ca.Limits.Revoke,
 		epDirectory: ca.Limits.Directory, epNewAccount: ca.Limits.NewAccount, epRenewalInfo: ca.Limits.RenewalInfo} {
 		l := throttle.limits[ep]
-		if l == nil || float64(l.Limit()) >= r.PerSecond || l.Burst() >= r.Burst || l.Burst() < 1 {
-			t.Errorf("endpoint %d: %v for %v", ep, l, r)
+		if l == nil || l.rate >= r.PerSecond || l.burst >= float64(r.Burst) || l.burst < 1 {
+			t.Errorf("endpoint %d: %+v for %v", ep, l, r)
 		}
 	}
 	if len(NewThrottle(Limits{}).limits) != 0 {
 		t.Error("a limit that nobody published")
 	}
+}
+
+// Q6: whatever the network does with what is under way, the CA's bucket never
+// overflows: requests that arrive at once after a stall, or each at another
+// time between sending and answer.
+func TestQ06StallsDoNotBunch(t *testing.T) {
+	for name, arrive := range map[string]func(sent time.Time, i int) (arrives, answered time.Duration){
+		"in time": func(time.Time, int) (time.Duration, time.Duration) {
+			return 25 * time.Millisecond, 50 * time.Millisecond
+		},
+		"stall": func(sent time.Time, _ int) (time.Duration, time.Duration) {
+			d := 2*time.Second - time.Duration(sent.UnixNano())%(2*time.Second)
+			return d, d + 1
+		},
+		"scattered": func(_ time.Time, i int) (time.Duration, time.Duration) {
+			d := time.Duration(i*i%700) * time.Millisecond
+			return d, 701 * time.Millisecond
+		},
+		"late news": func(time.Time, int) (time.Duration, time.Duration) { return time.Millisecond, time.Second },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBucket(19, 9)
+				var mu sync.Mutex
+				level, at, over := 10.0, time.Now(), 0
+				var all sync.WaitGroup
+				start := time.Now()
+				for i := range 300 {
+					spend, err := b.take(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					arrives, answered := arrive(time.Now(), i)
+					all.Go(func() {
+						time.Sleep(arrives)
+						mu.Lock()
+						level, at = min(10, level+time.Since(at).Seconds()*20), time.Now()
+						if level--; level < -1e-6 {
+							over++
+						}
+						mu.Unlock()
+						time.Sleep(answered - arrives)
+						spend(true)
+					})
+				}
+				all.Wait()
+				if over != 0 {
+					t.Errorf("%d of 300 requests over the limit", over)
+				}
+				if took := time.Since(start); name == "in time" && took > 17*time.Second {
+					t.Errorf("300 requests at 19 a second took %s", took)
+				}
+			})
+		})
+	}
+}
+
+func TestThrottleEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBucket(1, 1)
+		spend, err := b.take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		errs := make(chan error)
+		for range 2 { // one waits for the token, one for its turn
+			go func() {
+				_, err := b.take(ctx)
+				errs <- err
+			}()
+		}
+		for range 2 {
+			if err := <-errs; !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error: %v", err)
+			}
+		}
+		spend(true)
+		start := time.Now()
+		if _, err := b.take(t.Context()); err != nil || time.Since(start) < 990*time.Millisecond || time.Since(start) > 1010*time.Millisecond {
+			t.Errorf("the next token came after %s, %v", time.Since(start), err)
+		}
+	})
 }
 
 // The judge is the record of the CA: fifty names never exceed new-nonce's 20 a

@@ -2,7 +2,6 @@ package acme
 
 import (
 	"context"
-	"math"
 
 	"golang.org/x/time/rate"
 )
@@ -23,21 +22,20 @@ const (
 // Throttle keeps the requests of this process to one CA below the CA's limits
 // per address. All Clients of one CA should share one. Safe for concurrent use.
 type Throttle struct {
-	limits map[endpoint]*rate.Limiter
+	limits map[endpoint]*bucket
 	all    *rate.Limiter // nil: only the limits
 }
 
 // NewThrottle returns a Throttle for the published limits of a CA.
 func NewThrottle(l Limits) *Throttle {
-	t := &Throttle{limits: map[endpoint]*rate.Limiter{}}
+	t := &Throttle{limits: map[endpoint]*bucket{}}
 	for ep, r := range map[endpoint]Rate{
 		epOther: l.Other, epDirectory: l.Directory, epNewNonce: l.NewNonce, epNewAccount: l.NewAccount,
 		epNewOrder: l.NewOrder, epRevoke: l.Revoke, epRenewalInfo: l.RenewalInfo,
 	} {
 		if r.PerSecond > 0 {
-			// The network may bunch up what left here evenly, so stay just below.
-			burst := max(1, int(math.Floor(float64(r.Burst)*0.9)))
-			t.limits[ep] = rate.NewLimiter(rate.Limit(r.PerSecond*0.95), burst)
+			// Other clients may share the address, so stay just below.
+			t.limits[ep] = newBucket(r.PerSecond*0.95, max(1, int(float64(r.Burst)*0.9)))
 		}
 	}
 	if l.All.PerSecond > 0 {
@@ -46,15 +44,24 @@ func NewThrottle(l Limits) *Throttle {
 	return t
 }
 
-// wait returns when a request of the class may go out.
-func (t *Throttle) wait(ctx context.Context, ep endpoint) error {
-	if l := t.limits[ep]; l != nil {
-		if err := l.Wait(ctx); err != nil {
-			return err
+// wait returns when a request of the class may go out. The function that it
+// returns must be called when the request is over, or will never be sent.
+func (t *Throttle) wait(ctx context.Context, ep endpoint) (over func(sent bool), err error) {
+	over = func(bool) {}
+	if b := t.limits[ep]; b != nil {
+		if over, err = b.take(ctx); err != nil {
+			return nil, err
 		}
 	}
 	if t.all != nil {
-		return t.all.Wait(ctx)
+		err = t.all.Wait(ctx)
 	}
-	return ctx.Err()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		over(false)
+		return nil, err
+	}
+	return over, nil
 }

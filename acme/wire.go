@@ -57,9 +57,12 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 		return nil, interrupted(ctx, op, err)
 	}
 	defer release()
-	if err := c.throttle.wait(ctx, ep); err != nil {
+	over, err := c.throttle.wait(ctx, ep)
+	if err != nil {
 		return nil, interrupted(ctx, op, err)
 	}
+	sent := false
+	defer func() { over(sent) }()
 	if needed != nil && !needed() {
 		return nil, errNotNeeded
 	}
@@ -80,6 +83,7 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 		req.Header.Set("Content-Type", "application/jose+json")
 	}
 	start := time.Now()
+	sent = true
 	httpResp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.netError(ctx, limited, op, err)
