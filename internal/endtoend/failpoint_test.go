@@ -101,7 +101,7 @@ func (s *site) killAt(t *testing.T, sc scenario, spec failpoint.Spec, c *tally) 
 	sc.setUp(s)
 	had := s.ordersOf(s.name)
 	if s.remote != nil {
-		s.remote.Lose = loseReplies(rand.IntN(5))
+		s.remote.Lose(loseReplies(rand.IntN(5)))
 	}
 	s.traced()
 	out, err := s.call(spec.String(), sc.run(s)...)
@@ -171,46 +171,49 @@ func loseBoth(write int) failpoint.Loss {
 
 // recover does what a timer or a person does after a crash: renew, and the same
 // command again if the killed one had not got so far that anybody knew of it.
+// Over a connection that loses requests a command may fail, and says so.
 func (s *site) recover(sc scenario, c *tally) {
 	s.t.Helper()
-	o, err := s.manager().Observe(s.t.Context(), s.name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.t.Fatal(err)
-	}
-	known := err == nil && (o.Current.N == uint64(sc.n) || o.State.Running != "" || sc.n == 1 && o.Request != nil)
-	if !known {
+	if !s.known(sc) {
 		c.before.Add(1)
-		s.until(c, sc.run(s)...)
-		return
 	}
-	if s.remote == nil {
-		s.must("renew")
-		return
+	if s.remote != nil {
+		s.remote.Lose(loseBoth)
 	}
-	s.until(c, "renew", "--name", s.name)
-}
-
-// until runs a command until it succeeds. Over a connection that loses requests
-// it may fail some times, and says so each time.
-func (s *site) until(c *tally, args ...string) {
-	s.t.Helper()
-	if s.remote == nil {
-		s.must(args...)
-		return
-	}
-	s.remote.Lose = loseBoth
-	var last string
-	for range 12 {
+	for try := 1; ; try++ {
+		args := []string{"renew", "--name", s.name}
+		switch known := s.known(sc); {
+		case !known:
+			args = sc.run(s)
+		case s.remote == nil:
+			args = []string{"renew"}
+		}
 		out, err := s.call("", args...)
 		if err == nil {
-			s.remote.Lose = nil
-			s.must("renew") // what a failed command left to clear away
-			return
+			break
+		}
+		if s.remote == nil || try == 12 {
+			s.t.Fatalf("inkan %s: try %d: %v\n%s", strings.Join(args, " "), try, err, out)
 		}
 		c.retries.Add(1)
-		last = out
 	}
-	s.t.Fatalf("inkan %s: failed 12 times; the last: %s", strings.Join(args, " "), last)
+	if s.remote != nil {
+		s.remote.Lose(nil)
+		s.must("renew") // what was left to clear away
+	}
+}
+
+// known reports whether the Store says what is to be done, or it is done.
+func (s *site) known(sc scenario) bool {
+	s.t.Helper()
+	o, err := s.manager().Observe(s.t.Context(), s.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return o.Current.N >= uint64(sc.n) || o.State.Running != "" || sc.n == 1 && o.Request != nil
 }
 
 func lines(trace failpoint.Trace) string {

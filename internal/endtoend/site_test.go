@@ -46,20 +46,22 @@ type town struct {
 	sites    int
 }
 
-// buildFaulty builds the program with failpoints beside the shipped one. The go
-// command does it once; later calls find it in its cache.
-func buildFaulty(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "inkan-faulty")
+// buildFaulty builds the program with failpoints beside the shipped one, once.
+var buildFaulty = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(binary), "inkan-faulty")
 	if out, err := exec.Command("go", "build", "-tags", "failpoint", "-o", path, "../../cmd/inkan").CombinedOutput(); err != nil {
-		t.Fatalf("building inkan with failpoints: %v\n%s", err, out)
+		return "", fmt.Errorf("building inkan with failpoints: %w\n%s", err, out)
 	}
-	return path
-}
+	return path, nil
+})
 
 func newTown(t *testing.T, o testca.Options) *town {
 	t.Helper()
-	w := &town{ca: testca.Start(t, o), program: buildFaulty(t), webroots: map[string]string{}, stores: map[string]*failpoint.Server{}}
+	program, err := buildFaulty()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &town{ca: testca.Start(t, o), program: program, webroots: map[string]string{}, stores: map[string]*failpoint.Server{}}
 	w.root = filepath.Join(t.TempDir(), "root.pem")
 	if err := os.WriteFile(w.root, w.ca.RootsPEM, 0o644); err != nil {
 		t.Fatal(err)
@@ -308,7 +310,7 @@ func (s *site) sound(name string, wantN, wantOrders int) {
 		s.t.Fatal(err)
 	}
 	if o.Version == nil || o.Current.N != uint64(wantN) {
-		s.t.Fatalf("%s: n is %d, want %d; version %v (%v)", name, o.Current.N, wantN, o.Version, o.VersionErr)
+		s.t.Fatalf("%s: n is %d, want %d (%v)", name, o.Current.N, wantN, o.VersionErr)
 	}
 	leaf, err := s.rig.placed(name)
 	if err != nil {

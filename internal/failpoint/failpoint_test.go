@@ -126,7 +126,8 @@ func TestWatchedStore(t *testing.T) {
 // that say nothing of it.
 func TestLosses(t *testing.T) {
 	behind := store.Mem()
-	srv := &Server{Store: behind, Lose: func(n int) Loss { return Loss(n % 3) }}
+	srv := &Server{Store: behind}
+	srv.Lose(func(n int) Loss { return Loss(n % 3) })
 	s := serve(t, srv)
 	for i, want := range []struct{ err, done bool }{{true, false}, {true, true}, {false, true}} {
 		key := "due/" + strings.Repeat("x", i+1)

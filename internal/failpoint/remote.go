@@ -28,12 +28,19 @@ const (
 // Server gives a Store to other processes, over a connection that may break.
 type Server struct {
 	Store inkan.Store
-	// Lose decides about each write, counted from 1; nil loses none.
-	Lose func(write int) Loss
 
 	mu     sync.Mutex
+	lose   func(write int) Loss
 	writes int
 	lost   [LostReply + 1]int
+}
+
+// Lose makes f decide about each write from now on, counted from 1; nil loses
+// none.
+func (s *Server) Lose(f func(write int) Loss) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lose, s.writes = f, 0
 }
 
 // Lost returns how many writes met the loss.
@@ -92,10 +99,10 @@ func (s *Server) next() Loss {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.writes++
-	if s.Lose == nil {
-		return Kept
+	loss := Kept
+	if s.lose != nil {
+		loss = s.lose(s.writes)
 	}
-	loss := s.Lose(s.writes)
 	s.lost[loss]++
 	return loss
 }
