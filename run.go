@@ -39,8 +39,9 @@ func (r *Report) Err() error {
 // the Store again before each step, so a plan may be old: what is no longer
 // needed is not done. What has no certificate and what expires first come
 // first. A plan made by a wrong clock is made anew by the CA's. One certificate
-// that fails does not stop the others. Certificates that another process works on come last, and are waited for
-// until their lease has moved or 65 s have passed.
+// that fails does not stop the others. Certificates that another process works
+// on come last, and are waited for until their lease has moved or 65 s have
+// passed.
 func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 	if m.secondOpinion(ctx, p) {
 		if again, err := m.Plan(ctx, p.Options); err == nil {
