@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,9 +110,9 @@ func (pl play) check(tp *tape, s *scene, c *tally, limit, step int) (wrong []str
 }
 
 func TestC23Protocol(t *testing.T) {
-	limit := 3
+	limit, step := 2, 3
 	if long() {
-		limit = 256
+		limit, step = 256, 1
 	}
 	ca, total := newAuthority(t), newTally()
 	for _, pl := range plays {
@@ -126,7 +127,7 @@ func TestC23Protocol(t *testing.T) {
 		if wrong := s.lost(pl.want()); wrong != nil {
 			t.Fatalf("%s, undisturbed: %s", pl.name, wrong)
 		}
-		report(t, pl.name, pl.check(tp, s, total, limit, 1))
+		report(t, pl.name, pl.check(tp, s, total, limit, step))
 		t.Logf("%s: %d operations, so far %v", pl.name, len(tp.moments), total)
 	}
 	if long() && len(total.states) < 5000 {
@@ -158,7 +159,7 @@ func TestC23ProtocolBrokenWriters(t *testing.T) {
 // TestC21KillThenPowerLoss kills the engine at an operation, lets another
 // process recover, and cuts the power after one of its operations.
 func TestC21KillThenPowerLoss(t *testing.T) {
-	kills, step, limit := 17, 23, 2
+	kills, step, limit := 37, 23, 2
 	if long() {
 		kills, step, limit = 1, 5, 4
 	}
@@ -167,9 +168,9 @@ func TestC21KillThenPowerLoss(t *testing.T) {
 		for at := 1; ; at += kills {
 			s := pl.prepare(t, ca)
 			m, p := s.start()
-			n := 0
+			var n atomic.Int64 // the engine works on several keys at once
 			s.disk.Before = func(string) crashfs.Fault {
-				if n++; n == at {
+				if n.Add(1) == int64(at) {
 					p.Kill()
 				}
 				return crashfs.Fault{}
@@ -186,7 +187,7 @@ func TestC21KillThenPowerLoss(t *testing.T) {
 				t.Fatalf("%s: %s", what, wrong)
 			}
 			report(t, what, pl.check(tp, s, total, limit, step))
-			if n < at {
+			if n.Load() < int64(at) {
 				break
 			}
 		}
@@ -198,7 +199,7 @@ func TestC21KillThenPowerLoss(t *testing.T) {
 // once and from then on, and lets the process live with it. A day later, with
 // the disk in order, everything is finished and nothing was lost.
 func TestD04ProtocolFaults(t *testing.T) {
-	step := 7
+	step := 29
 	if long() {
 		step = 1
 	}
@@ -209,13 +210,14 @@ func TestD04ProtocolFaults(t *testing.T) {
 				for at := 1; ; at += step {
 					s := pl.prepare(t, ca)
 					m, _ := s.start()
-					n, hit := 0, ""
+					var n atomic.Int64
+					var first atomic.Value
 					s.disk.Before = func(op string) crashfs.Fault {
 						if outsideOp(op) {
 							return crashfs.Fault{}
 						}
-						if n++; n == at || forever && n > at {
-							hit = op
+						if k := n.Add(1); k == int64(at) || forever && k > int64(at) {
+							first.CompareAndSwap(nil, op)
 							return f
 						}
 						return crashfs.Fault{}
@@ -225,7 +227,7 @@ func TestD04ProtocolFaults(t *testing.T) {
 					s.bury()
 					runs++
 					s.now = s.now.Add(25 * time.Hour)
-					what := fmt.Sprintf("%s: operation %d (%s) failed, done=%v, forever=%v", pl.name, at, hit, f.Done, forever)
+					what := fmt.Sprintf("%s: operation %d (%v) failed, done=%v, forever=%v", pl.name, at, first.Load(), f.Done, forever)
 					if wrong := s.undue(); wrong != nil {
 						t.Errorf("%s: %s", what, wrong)
 					}
@@ -234,7 +236,7 @@ func TestD04ProtocolFaults(t *testing.T) {
 					} else if wrong := s.lost(pl.want()); wrong != nil {
 						t.Errorf("%s: %s", what, wrong)
 					}
-					if n < at {
+					if n.Load() < int64(at) {
 						break
 					}
 				}

@@ -468,10 +468,13 @@ var errDisk = fmt.Errorf("a broken disk: %w", syscall.EIO)
 // process look what became of it, and then cuts the power: what Get returned
 // after an error is durable.
 func TestD04FaultThenPowerLoss(t *testing.T) {
-	total := newTally()
+	total, step := newTally(), 3
+	if long() {
+		step = 1
+	}
 	for _, script := range scripts {
 		for _, done := range []bool{false, true} {
-			for at := 1; ; at++ {
+			for at := 1; ; at += step {
 				l := newLedger(crashfs.New())
 				n := 0
 				l.disk.Before = func(op string) crashfs.Fault {

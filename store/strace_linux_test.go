@@ -315,7 +315,7 @@ func TestC24Scripts(t *testing.T) {
 	needStrace(t)
 	top := t.TempDir()
 	_, trace := straced(t, filepath.Join(top, "record"), "scripts", "")
-	todo := some(injections(trace), 15)
+	todo := some(injections(trace), 6)
 	var hit landed
 	for i, inject := range todo {
 		dir := filepath.Join(top, fmt.Sprint(i))
@@ -361,7 +361,7 @@ func TestC24Protocol(t *testing.T) {
 	if len(lines) == 0 || !lines[len(lines)-1].Done {
 		t.Fatal("the undisturbed run did not end")
 	}
-	todo := some(injections(trace), 15)
+	todo := some(injections(trace), 6)
 	var hit landed
 	for i, inject := range todo {
 		dir := filepath.Join(top, fmt.Sprint(i))
