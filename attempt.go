@@ -54,6 +54,11 @@ func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, 
 		// Row 14 was reached: all that is left is the end.
 		return false, a.finish(ctx, false)
 	}
+	if a.resumed {
+		if err := a.adopt(ctx); err != nil {
+			return false, a.failed(ctx, err)
+		}
+	}
 	if rec := a.journals[0].r.v; a.resumed && !rec.Finalizing && !a.wanted(rec) {
 		// The request was changed before anything was finalized.
 		return false, a.close(ctx, nil, a.m.now())
@@ -63,6 +68,17 @@ func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, 
 		return published, a.failed(ctx, err)
 	}
 	return published, a.finish(ctx, published)
+}
+
+// adopt writes the journals of a dead process again before anything is built on
+// them: it may have died before its last words were durable.
+func (a *attempt) adopt(ctx context.Context) error {
+	for _, j := range a.journals {
+		if err := j.Update(ctx, func(*OrderRecord) {}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (a *attempt) wanted(rec OrderRecord) bool {
@@ -204,6 +220,9 @@ func (a *attempt) order(ctx context.Context) (published bool, err error) {
 			return false, err
 		}
 		if cur.v.ID == a.id {
+			if err := confirm(ctx, a.m.Store, cur.key); err != nil {
+				return false, err
+			}
 			return true, a.announce(ctx, cur.v)
 		}
 		if cur.v.N != a.journals[0].r.v.Base {
@@ -228,7 +247,10 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 	if rec.Finalizing {
 		// A crash after row 11 leaves the pair complete.
 		if p, err := loadPair(ctx, a.m.Store, a.name, seq, a.id, rec.KeyType, PairSum{}); err == nil && (p.Key != nil || rec.Key == nil) {
-			return p.sum, nil
+			if err := confirm(ctx, a.m.Store, certKey(a.name, seq, a.id, rec.KeyType)); err != nil || rec.Key == nil {
+				return p.sum, err
+			}
+			return p.sum, confirm(ctx, a.m.Store, keyKey(a.name, seq, a.id, rec.KeyType))
 		}
 	}
 	if rec.OrderURL == "" {

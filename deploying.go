@@ -195,8 +195,10 @@ func deployRetry(cause error, attempts int, now time.Time) time.Time {
 }
 
 // tidyHostDue deletes the host entries that led here when nothing is left to
-// deploy before them, and keeps one in place for what waits.
-func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observed) error {
+// deploy before them, and keeps one in place for what waits. What others than
+// this run deployed (done names its targets) may have been recorded by a process
+// that died before the record was durable.
+func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observed, done []string) error {
 	if len(c.metHost) == 0 {
 		return nil
 	}
@@ -213,6 +215,13 @@ func (m *Manager) tidyHostDue(ctx context.Context, c *CertificatePlan, o *Observ
 	if next.After(now) {
 		if err := putDue(ctx, m.Host, dueKey(hostQueue, next, o.Name)); err != nil {
 			return err
+		}
+	}
+	for _, t := range o.Targets {
+		if t.Here && t.Deployed.Status != "" && !slices.Contains(done, t.Name) {
+			if err := confirm(ctx, m.Host, deployedKey(t.Name, o.Name)); err != nil {
+				return err
+			}
 		}
 	}
 	m.dropDue(ctx, m.Host, c.metHost...)

@@ -175,6 +175,20 @@ func update[T any](ctx context.Context, s Store, key string, change func(v *T, e
 	}
 }
 
+// confirm makes a value durable that was read and may be the last work of a
+// process that died before it was: a creation that loses lost to a durable
+// value (see [Store]).
+func confirm(ctx context.Context, s Store, key string) error {
+	data, _, err := s.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	if _, err := s.Put(ctx, key, data, ""); err != nil && !errors.Is(err, ErrConflict) {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}
+
 var errUnchanged = errors.New("unchanged")
 
 // keep writes a value that is created once and never changes. The write id is

@@ -172,7 +172,7 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 				}
 			}
 			if !acts.waiting(c.Name, "") {
-				res.Err = errors.Join(res.Err, m.tidyHostDue(ctx, c, o))
+				res.Err = errors.Join(res.Err, m.tidyHostDue(ctx, c, o, res.Deployed))
 			}
 			res.Err = errors.Join(res.Err, m.tidyDue(ctx, c, o, now))
 			return res

@@ -26,6 +26,8 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // Durable: when Put returns nil, the value survives a power loss. When it
 // returns another error than ErrConflict the value may or may not have been
 // written; the caller reads it again to find out (its own write id tells).
+// A creation that returns ErrConflict lost to a value that is durable, whoever
+// wrote it and whether or not its writer lived to see it.
 // Consistent: a Get or Put that begins after a Put returned sees that value.
 // A List that begins after a Put returned shows the key.
 // Retries: the caller's. A Store never retries a conditional write.
