@@ -139,7 +139,7 @@ func TestG03NotYetValid(t *testing.T) {
 func TestG08AsksTheOperator(t *testing.T) {
 	o := planned(t)
 	o.Version, o.Current = nil, Current{}
-	o.State = State{Attempts: maxAttempts, LastError: &LastError{Kind: Temporary, Message: "order: 503 of ca.example"}, Due: dueKey(certQueue, chainNow, o.Name)}
+	o.State = State{Attempts: MaxAttempts, LastError: &LastError{Kind: Temporary, Message: "order: 503 of ca.example"}, Due: dueKey(certQueue, chainNow, o.Name)}
 	for _, running := range []string{"", "id"} {
 		o.State.Running = running
 		s := PlanCertificate(o, PlanOptions{}, chainNow)[0]

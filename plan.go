@@ -106,7 +106,7 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 	if st.Running != "" && o.Abandoned {
 		return step(ActionResume, "the process that worked on its order died")
 	}
-	if st.Attempts >= maxAttempts && !opt.Asked && !opt.Force && (st.Running != "" || neededNow(o, opt, now)) {
+	if st.Attempts >= MaxAttempts && !opt.Asked && !opt.Force && (st.Running != "" || neededNow(o, opt, now)) {
 		return step(ActionWait, "it failed %d times in a row and is tried again only when somebody asks: inkan renew --name %s%s", st.Attempts, o.Name, lastErrorWords(st))
 	}
 	if st.Running != "" {
@@ -137,10 +137,10 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 	return step(action, "%s", reason)
 }
 
-// maxAttempts is how often in a row a certificate may fail until it waits for
+// MaxAttempts is how often in a row a certificate may fail until it waits for
 // a person: months, and far below the 1,152 failures after which Let's Encrypt
 // pauses a name until somebody unpauses it there.
-const maxAttempts = 100
+const MaxAttempts = 100
 
 func neededNow(o *Observed, opt PlanOptions, now time.Time) bool {
 	action, _, _ := needIssue(o, opt, now)

@@ -305,7 +305,7 @@ func (m *Manager) nextDue(o *Observed, now time.Time) time.Time {
 	switch {
 	case action == ActionWait && !at.IsZero():
 		return at
-	case action == ActionWait, o.State.Attempts >= maxAttempts:
+	case action == ActionWait, o.State.Attempts >= MaxAttempts:
 		return now.Add(24 * time.Hour) // nothing is done by itself, but it stays in sight
 	}
 	return now

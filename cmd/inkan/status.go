@@ -138,13 +138,18 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 	case revoked(o):
 		return statusRevoked, reason, next
 	case o.Version != nil && !o.Version.Pairs[0].Leaf.NotAfter.After(now):
-		reason = "it expired " + instant(o.Version.Pairs[0].Leaf.NotAfter, now)
-		if o.State.LastError != nil {
-			reason += "; " + o.State.LastError.Message
+		why := "it expired " + instant(o.Version.Pairs[0].Leaf.NotAfter, now)
+		switch {
+		case o.State.Attempts >= inkan.MaxAttempts:
+			return statusExpired, why + "; " + reason, time.Time{}
+		case o.State.LastError != nil:
+			why += "; " + o.State.LastError.Message
 		}
-		return statusExpired, reason, next
+		return statusExpired, why, next
 	case o.Request == nil || o.Request.Unmanaged:
 		return statusUnmanaged, reason, next
+	case o.State.Attempts >= inkan.MaxAttempts:
+		return statusFailing, reason, time.Time{} // it says that somebody must ask
 	case o.State.LastError != nil:
 		return statusFailing, o.State.LastError.Message, next
 	case o.Version == nil:
