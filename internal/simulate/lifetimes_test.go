@@ -207,7 +207,7 @@ func TestM03EqualExpiry(t *testing.T) {
 // the timer.
 func TestL02SevenPercent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const count = 300
+		count := few(100, 300)
 		w := newWorld(t)
 		flagged := map[string]bool{}
 		var since time.Time

@@ -25,6 +25,14 @@ const day = 24 * time.Hour
 // long reports whether the long form was asked for.
 func long() bool { return os.Getenv("INKAN_LONG") != "" }
 
+// few is the size of a test in the quick and in the long form.
+func few(quick, all int) int {
+	if long() {
+		return all
+	}
+	return quick
+}
+
 // world is one machine, its store and a CA. It lives inside a synctest bubble,
 // whose clock is the monotonic clock of the machine.
 type world struct {
