@@ -20,7 +20,7 @@ var errDown = inkan.Errorf(inkan.Temporary, "newOrder", "the CA does not answer"
 // left.
 func TestG06ShortLives(t *testing.T) {
 	const outage, perRenewal = 12 * time.Hour, 3
-	lasts := 180 * day
+	lasts := 60 * day
 	if long() {
 		lasts = 2 * 365 * day
 	}
