@@ -246,10 +246,11 @@ func (o *Observed) revoked() bool {
 
 // firstLook spreads the first look at the CA's advice over the six hours after
 // the publication, as CAs ask for the next one six hours later: what was issued
-// together does not ask together for ever.
+// together does not ask together for ever. Its hash is not that of the renewal
+// instant: the two spreads would cancel each other out.
 func firstLook(o *Observed) time.Time {
 	const soonest = 30 * time.Minute
-	return o.Current.At.Add(soonest + time.Duration(hashOf(o.Name)%1000)*(ariLook-soonest)/1000)
+	return o.Current.At.Add(soonest + time.Duration(hashOf("look "+o.Name)%1000)*(ariLook-soonest)/1000)
 }
 
 func whatChanged(v *Version, p *Pair, req CertificateRequest) string {

@@ -102,12 +102,12 @@ func TestPlanCertificate(t *testing.T) {
 
 		{"ARI look due", func(o *Observed) { o.State.ARI.Look = chainNow }, PlanOptions{}, []string{"look: asking the CA when to renew"}},
 		{"never looked, published long ago", func(o *Observed) { o.State.ARI = ARIState{} }, PlanOptions{}, []string{"look: asking the CA when to renew"}},
-		{"never looked, published just now", func(o *Observed) { o.State.ARI = ARIState{}; o.Current.At = chainNow }, PlanOptions{}, []string{"wait: " + renewal + " [+3h2m0s]"}},
+		{"never looked, published just now", func(o *Observed) { o.State.ARI = ARIState{}; o.Current.At = chainNow }, PlanOptions{}, []string{"wait: " + renewal + " [+3h56m0s]"}},
 		{"the advice for an older version counts no more", func(o *Observed) {
 			window(o, chainNow.Add(-2*day), chainNow.Add(-day), chainNow.Add(-36*time.Hour))
 			o.State.ARI.N = 3
 			o.Current.At = chainNow
-		}, PlanOptions{}, []string{"wait: " + renewal + " [+3h2m0s]"}},
+		}, PlanOptions{}, []string{"wait: " + renewal + " [+3h56m0s]"}},
 		{"ARI pick ahead", func(o *Observed) { window(o, chainNow.Add(day), chainNow.Add(3*day), chainNow.Add(2*day)) }, PlanOptions{},
 			[]string{"wait: renewed at 2026-11-03 12:00 UTC: the CA suggests 2026-11-02 12:00 UTC to 2026-11-04 12:00 UTC [+5h0m0s]"}},
 		{"ARI pick passed", func(o *Observed) { window(o, chainNow.Add(-2*day), chainNow.Add(-day), chainNow.Add(-36*time.Hour)) }, PlanOptions{},

@@ -95,7 +95,7 @@ func TestA25LongOutage(t *testing.T) {
 		w := newWorld(t)
 		w.ca.life = 45 * day
 		var names []string
-		for i := range 50 {
+		for i := range 20 {
 			names = append(names, fmt.Sprintf("n%d.example", i))
 		}
 		w.record(w.process(), names...)
@@ -128,20 +128,20 @@ func TestA25LongOutage(t *testing.T) {
 // renewed at the same moment: no hour has more than twice the mean, by the hash
 // of the names alone and by windows of the CA. And M02: the requests stay few.
 func TestM03EqualExpiry(t *testing.T) {
-	count, every := 600, day
+	count, every := 300, day
 	if long() {
 		count, every = 10_000, 6*time.Hour
 	}
-	const life = 20 * day
+	const life, lasts = 12 * day, 9 * day
 	for _, c := range []struct {
 		name   string
 		window time.Duration // over which renewals are to be spread
 		advice func(leaf *x509.Certificate, now time.Time) (inkan.RenewalInfo, error)
 	}{
 		{"by hash", life / 50, nil},
-		{"by the CA's windows", day, func(leaf *x509.Certificate, now time.Time) (inkan.RenewalInfo, error) {
-			start := leaf.NotBefore.Add(10 * day)
-			return inkan.RenewalInfo{Start: start, End: start.Add(day), RetryAfter: now.Add(every)}, nil
+		{"by the CA's windows", 12 * time.Hour, func(leaf *x509.Certificate, now time.Time) (inkan.RenewalInfo, error) {
+			start := leaf.NotBefore.Add(6 * day)
+			return inkan.RenewalInfo{Start: start, End: start.Add(12 * time.Hour), RetryAfter: now.Add(every)}, nil
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestM03EqualExpiry(t *testing.T) {
 					t.Fatalf("%d certificates, want %d", n, count)
 				}
 				first := w.truth()
-				for w.truth().Sub(first) < 14*day {
+				for w.truth().Sub(first) < lasts {
 					if err := w.renew(m).Err(); err != nil && !errors.Is(err, inkan.Rejected) {
 						t.Fatal(err)
 					}
@@ -176,7 +176,7 @@ func TestM03EqualExpiry(t *testing.T) {
 				}
 				mean := float64(count) / c.window.Hours()
 				t.Logf("%d renewed in %d hours of %.0f, mean %.1f, most in an hour %d; %.2f looks a day and certificate",
-					len(w.ca.issued)-count, len(hours), c.window.Hours(), mean, most, float64(len(w.ca.looks))/14/float64(count))
+					len(w.ca.issued)-count, len(hours), c.window.Hours(), mean, most, float64(len(w.ca.looks))/lasts.Hours()*24/float64(count))
 				if len(w.ca.issued) != 2*count {
 					t.Errorf("%d certificates after the renewal, want %d", len(w.ca.issued), 2*count)
 				}
@@ -193,7 +193,7 @@ func TestM03EqualExpiry(t *testing.T) {
 						busiest = max(busiest, n)
 					}
 				}
-				t.Logf("looks: mean %.1f an hour, most %d", float64(len(w.ca.looks))/14/24, busiest)
+				t.Logf("looks: mean %.1f an hour, most %d", float64(len(w.ca.looks))/lasts.Hours(), busiest)
 				if mean := float64(len(w.ca.looks)) / 14 / 24; c.advice != nil && every < day && float64(busiest) > 2*mean {
 					t.Errorf("%d looks in one hour, over twice the mean %.1f", busiest, mean)
 				}

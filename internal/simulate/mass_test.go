@@ -29,10 +29,10 @@ import (
 // goes first, under kills and 5 % bad nonces; none twice.
 func TestL01MassReplacement(t *testing.T) {
 	t.Run("within Let's Encrypt's limits", func(t *testing.T) {
-		replace(t, mass{count: 100, name: "letsencrypt", limits: true, workers: 4})
+		replace(t, mass{count: 60, name: "letsencrypt", limits: true, workers: 3})
 	})
 	t.Run("killed", func(t *testing.T) { // L05
-		m := mass{count: 200, name: "test", kill: 2 * time.Second}
+		m := mass{count: 120, name: "test", kill: time.Second}
 		if long() {
 			m.count, m.kill = 10_000, 30*time.Second
 		}
@@ -42,7 +42,7 @@ func TestL01MassReplacement(t *testing.T) {
 		}
 	})
 	t.Run("paced", func(t *testing.T) {
-		m := mass{count: 40, name: "test", pace: 50}
+		m := mass{count: 25, name: "test", pace: 50}
 		if long() {
 			m.count = 200
 		}

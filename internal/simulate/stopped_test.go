@@ -124,7 +124,7 @@ func TestF02HolderStopped(t *testing.T) {
 						if o := w.observe(b, "a.example"); o.Current.N == want && published == 0 {
 							published = time.Since(stopped)
 						}
-						time.Sleep(10 * time.Second)
+						time.Sleep(20 * time.Second)
 					}
 					what := fmt.Sprintf("stopped before %d (%s)", at, f.what)
 					if published == 0 || published > 90*time.Second {
