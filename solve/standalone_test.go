@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/plugtest/solvetest"
 	"github.com/inkan-acme/inkan/solve"
@@ -58,18 +60,6 @@ func fetch(t *testing.T, addr, host, token string) []string {
 	return nil
 }
 
-// freePort returns a port of 127.0.0.1 that was free just now.
-func freePort(t *testing.T, network, addr string) string {
-	t.Helper()
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		t.Skipf("SKIPPED: no %s here: %v", addr, err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 func standalone(t *testing.T, addr string) inkan.Solver {
 	t.Helper()
 	s, err := solve.Standalone(plug.Env{}, solve.StandaloneConfig{Addr: addr})
@@ -99,7 +89,7 @@ func TestStandalone(t *testing.T) {
 	h := harness
 	h.InMemory = true
 	h.Place = func(t *testing.T) func() inkan.Solver {
-		addr := "127.0.0.1:" + freePort(t, "tcp4", "127.0.0.1:0")
+		addr := testport.Addr(testport.For(t))
 		return func() inkan.Solver {
 			s := standalone(t, addr)
 			addrs[s] = addr
@@ -135,7 +125,7 @@ func TestResponder(t *testing.T) {
 }
 
 func TestStandaloneBothFamilies(t *testing.T) {
-	port := freePort(t, "tcp4", "127.0.0.1:0")
+	port := strconv.Itoa(testport.For(t))
 	s := standalone(t, ":"+port)
 	v4, v6 := harness.Challenge("127.0.0.1", 1), harness.Challenge("::1", 2)
 	name := harness.Challenge("www.example.com", 3)
@@ -163,7 +153,7 @@ func TestStandaloneBothFamilies(t *testing.T) {
 }
 
 func TestH03OnlyKnownTokens(t *testing.T) {
-	port := freePort(t, "tcp4", "127.0.0.1:0")
+	port := strconv.Itoa(testport.For(t))
 	addr := "127.0.0.1:" + port
 	s := standalone(t, addr)
 	c, other := harness.Challenge("www.example.com", 1), harness.Challenge("other.example.com", 2)
@@ -224,7 +214,7 @@ func TestH03OnlyKnownTokens(t *testing.T) {
 }
 
 func TestStandaloneSeen(t *testing.T) {
-	addr := "127.0.0.1:" + freePort(t, "tcp4", "127.0.0.1:0")
+	addr := testport.Addr(testport.For(t))
 	s := standalone(t, addr)
 	witness := s.(inkan.Witness)
 	c := harness.Challenge("www.example.com", 1)
@@ -262,7 +252,7 @@ func TestStandaloneSeen(t *testing.T) {
 // TestStandaloneListensOnlyWhileNeeded: 100 orders share the listener; it
 // stays up until the last is cleaned up, and then the port is free.
 func TestStandaloneListensOnlyWhileNeeded(t *testing.T) {
-	addr := "127.0.0.1:" + freePort(t, "tcp4", "127.0.0.1:0")
+	addr := testport.Addr(testport.For(t))
 	s := standalone(t, addr)
 	free := func() bool {
 		l, err := net.Listen("tcp4", addr)
@@ -351,7 +341,7 @@ func TestStandaloneBadAddr(t *testing.T) {
 // TestJ03StalledConnections: clients that connect and say nothing, more than
 // are allowed at once, keep nobody else from the answer.
 func TestJ03StalledConnections(t *testing.T) {
-	addr := "127.0.0.1:" + freePort(t, "tcp4", "127.0.0.1:0")
+	addr := testport.Addr(testport.For(t))
 	s := standalone(t, addr)
 	c := harness.Challenge("www.example.com", 1)
 	present(t, s, c)

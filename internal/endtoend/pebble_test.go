@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/inkan-acme/inkan/internal/testport"
 )
 
 // TestSeparatePebble issues from Pebble as its makers ship it, started as a
@@ -53,11 +55,11 @@ func startPebble(t *testing.T, dir string) (directory, root string, httpPort int
 		t.Fatal(err)
 	}
 	certs := filepath.Join(strings.TrimSpace(string(source)), "test/certs")
-	acmePort, dnsPort, managementPort := freePort(t), freePort(t), freePort(t)
-	httpPort = freePort(t)
+	acmePort, dnsPort, managementPort := testport.For(t), testport.For(t), testport.For(t)
+	httpPort = testport.For(t)
 	config, err := json.Marshal(map[string]any{"pebble": map[string]any{
 		"listenAddress": fmt.Sprintf("127.0.0.1:%d", acmePort), "certificate": filepath.Join(certs, "localhost/cert.pem"),
-		"privateKey": filepath.Join(certs, "localhost/key.pem"), "httpPort": httpPort, "tlsPort": freePort(t), "keyAlgorithm": "ecdsa",
+		"privateKey": filepath.Join(certs, "localhost/key.pem"), "httpPort": httpPort, "tlsPort": testport.For(t), "keyAlgorithm": "ecdsa",
 		"retryAfter": map[string]int{"authz": 3, "order": 5},
 		"profiles": map[string]any{
 			"default":    map[string]any{"description": "90 days", "validityPeriod": 90 * 86400},

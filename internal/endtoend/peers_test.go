@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/inkan-acme/inkan/internal/testca"
+	"github.com/inkan-acme/inkan/internal/testport"
 )
 
 // serveWebroot is the user's running web server: plain files at the port where
@@ -85,7 +86,7 @@ func TestNginxServesAndReloads(t *testing.T) {
 	name := "www.example.com"
 	r.run(r.issueArgs(name)...)
 	dir := t.TempDir()
-	port := freePort(t)
+	port := testport.For(t)
 	conf := filepath.Join(dir, "nginx.conf")
 	live := filepath.Join(r.data, "live", name)
 	text := fmt.Sprintf(`daemon off; master_process on; pid %[1]s/pid; error_log %[1]s/error.log;
@@ -127,14 +128,4 @@ func mustPlaced(t *testing.T, r *rig, name string) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return leaf
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/miekg/dns"
 )
 
@@ -27,25 +28,16 @@ type DNS struct {
 
 func newDNS() (*DNS, error) {
 	d := &DNS{txt: map[string][]string{}, addrs: map[string][]net.IP{}, rcode: map[string]int{}}
-	// The same port on UDP and TCP; another process may hold one of the two.
-	var packets net.PacketConn
-	var stream net.Listener
-	for attempt := 0; ; attempt++ {
-		port, err := freePort()
-		if err != nil {
-			return nil, err
-		}
-		d.addr = fmt.Sprintf("127.0.0.1:%d", port)
-		if packets, err = net.ListenPacket("udp", d.addr); err == nil {
-			if stream, err = net.Listen("tcp", d.addr); err == nil {
-				break
-			}
-			_ = packets.Close()
-		}
-		if attempt == 20 {
-			return nil, fmt.Errorf("dns: %w", err)
-		}
+	port, err := testport.Reserve()
+	if err != nil {
+		return nil, err
 	}
+	d.addr = testport.Addr(port.Number)
+	stream, err := net.Listen("tcp", d.addr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("dns: %w", err), port.Release())
+	}
+	packets := port.Packets()
 	for _, s := range []*dns.Server{{PacketConn: packets}, {Listener: stream}} {
 		started := make(chan struct{})
 		failed := make(chan error, 1)

@@ -15,7 +15,6 @@ import (
 	"io"
 	"log"
 	"math/big"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/letsencrypt/pebble/v2/ca"
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
@@ -148,11 +148,15 @@ func New(o Options) (_ *CA, err error) {
 		c.boulder = newBoulder()
 	}
 	for _, port := range []*int{&c.HTTPPort, &c.TLSPort} {
-		if *port == 0 {
-			if *port, err = freePort(); err != nil {
-				return nil, err
-			}
+		if *port != 0 {
+			continue
 		}
+		p, err := testport.Reserve()
+		if err != nil {
+			return nil, err
+		}
+		undo = append(undo, p.Release)
+		*port = p.Number
 	}
 
 	if c.DNS, err = newDNS(); err != nil {
@@ -363,22 +367,6 @@ func setenv(env map[string]string) (restore func(), err error) {
 		}
 	}
 	return restore, nil
-}
-
-// freePort returns a TCP port nobody listens on. It lies below the range from
-// which systems take source ports, so that no outgoing connection grabs it
-// before the caller listens.
-func freePort() (int, error) {
-	var last error
-	for range 100 {
-		port := 10000 + rand.IntN(22000)
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, l.Close()
-		}
-		last = err
-	}
-	return 0, fmt.Errorf("no free port: %w", last)
 }
 
 // pemCertificate encodes one certificate.
