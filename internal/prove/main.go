@@ -1,71 +1,102 @@
-// Command prove turns the record of a test run into docs/proof.md: one row for
-// each case of the fault catalogue with what was run, how often, and the
-// result. It invents nothing: a case that no test names is listed as not run.
+// Command prove runs the long form of every test and all fuzzing, and writes
+// docs/proof.md from the records of these runs: one row for each case of the
+// fault catalogue with what was run, how often, and the result. It invents
+// nothing: a case that no test names is listed as not run.
 //
-//	INKAN_LONG=1 go test -json ./... | go run ./internal/prove -o docs/proof.md
+//	./scripts/prove [quick] [tests | fuzz | page]
 //
-// scripts/prove does this and the fuzzing.
+// The three parts may run at different hours. Their records lie in PROVE_DIR
+// (default .prove in the checkout) with commit and date; the page says which
+// code each part is of. A part of other code is marked, never passed off.
 package main
 
 import (
-	"flag"
+	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"runtime"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
+const usage = "usage: prove [quick] [tests | fuzz | page]"
+
 func main() {
-	out := flag.String("o", "", "write the page to `FILE` (default: standard output)")
-	fuzz := flag.String("fuzz", "", "`FILE` with lines of fuzzing results: target, seconds of CPU, result")
-	form := flag.String("form", "long", "which `FORM` of the tests was run: quick or long")
-	flag.Parse()
-	if err := run(os.Stdin, *out, *fuzz, *form); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Getenv)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "prove:", err)
 		os.Exit(1)
 	}
 }
 
-func run(in io.Reader, out, fuzz, form string) error {
-	cases, err := readCases()
+// run does what the command line asks for; env reads the environment.
+func run(ctx context.Context, args []string, env func(string) string) error {
+	form := "long"
+	if len(args) > 0 && args[0] == "quick" {
+		form, args = "quick", args[1:]
+	}
+	parts := []string{"tests", "fuzz", "page"}
+	switch {
+	case len(args) == 1 && slices.Contains(parts, args[0]):
+		parts = args
+	case len(args) != 0:
+		return fmt.Errorf("%q: %s", args, usage)
+	case form == "quick":
+		parts = []string{"tests", "page"}
+	}
+	dir := env("PROVE_DIR")
+	if dir == "" {
+		dir = ".prove"
+	}
+	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
-	record, err := readRecord(in)
-	if err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	var fuzzed []byte
-	if fuzz != "" {
-		if fuzzed, err = os.ReadFile(fuzz); err != nil {
-			return err
+	goal := 600 * time.Second
+	if s := env("FUZZ_CPU"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return fmt.Errorf("FUZZ_CPU is %q, not a number of seconds", s)
+		}
+		goal = time.Duration(n) * time.Second
+	}
+	var failed []string
+	for _, part := range parts {
+		switch part {
+		case "tests":
+			err = runTests(ctx, dir, form)
+		case "fuzz":
+			err = runFuzz(ctx, dir, goal)
+		case "page":
+			err = writePage(dir, filepath.Join("docs", "proof.md"))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			failed = append(failed, part+": "+err.Error())
 		}
 	}
-	page := render(cases, record, string(fuzzed), facts{Commit: commit(), Date: time.Now().UTC(), Form: form,
-		Machine: fmt.Sprintf("%s/%s, %d CPUs, %s", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())})
-	if out == "" {
-		_, err = os.Stdout.WriteString(page)
-	} else {
-		err = os.WriteFile(out, []byte(page), 0o644)
+	if failed != nil {
+		return fmt.Errorf("%s", strings.Join(failed, "; "))
 	}
-	if err == nil && record.failed() > 0 {
-		err = fmt.Errorf("%d tests failed", record.failed())
-	}
-	return err
+	return nil
 }
 
-// commit names what was tested; changes that are not committed are said.
-func commit() string {
-	rev, err := exec.Command("git", "rev-parse", "--short=12", "HEAD").Output()
-	if err != nil {
-		return "unknown"
-	}
-	id := strings.TrimSpace(string(rev))
-	if status, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs/proof.md").Output(); err != nil || len(status) > 0 {
-		id += " with uncommitted changes"
-	}
-	return id
+// command starts a program that ends with ctx and may clean up behind itself.
+func command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.WaitDelay = 30 * time.Second
+	return c
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestCasesOf(t *testing.T) {
@@ -39,14 +38,76 @@ not json
 	if r.failed() != 2 {
 		t.Errorf("%d failed, want 2: one that failed and one that did not end", r.failed())
 	}
-	page := render([]testCase{{"A01", "nonces"}, {"B09", "reset"}, {"D01", "disk"}, {"F01", "race"}, {"F02", "pause"}}, r, "", facts{Commit: "abc", Date: time.Unix(0, 0).UTC()})
+	p := page{record: r, about: facts{Commit: "abc", Code: "1"}, now: "1", cases: []testCase{{"A01", "nonces", ""}, {"B09", "reset", "wants a proxy"},
+		{"D01", "disk", ""}, {"F01", "race", ""}, {"F02", "pause", ""}}}
+	text := p.render()
 	for _, want := range []string{
-		"| A01 | nonces | TestA01Nonces | holds |", "| B09 | reset |  | not run |", "| D01 | disk | TestD01Disk | not run: no tmpfs |",
-		"| F01 | race | TestF01Race | FAILS |", "| F02 | pause | TestF02Pause (1) | FAILS |", `| TestA01Nonces | 500 of 500 \| issued |`, "1 of 5 shown to hold",
+		`| A01 | nonces | TestA01Nonces | holds<br>500 of 500 \| issued |`, "| B09 | reset |  | not run: wants a proxy |", "| D01 | disk | TestD01Disk | not run: no tmpfs |",
+		"| F01 | race | TestF01Race | FAILS |", "| F02 | pause | TestF02Pause (1) | FAILS |", "1 of 5 shown to hold", "| fuzzing | not run |",
 	} {
-		if !strings.Contains(page, want) {
-			t.Errorf("the page lacks %q:\n%s", want, page)
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q:\n%s", want, text)
 		}
+	}
+	if strings.Contains(text, "different code") {
+		t.Error("parts of the same code are said to differ")
+	}
+	p.fuzz = fuzzing{facts: facts{Commit: "def", Code: "2"}, Goal: 10, Targets: []*target{
+		{Dir: "acme", Name: "FuzzA", CPU: 11, Execs: 5}, {Dir: "acme", Name: "FuzzB", CPU: 9}, {Dir: "acme", Name: "FuzzC"}, {Dir: "acme", Name: "FuzzD", CPU: 1, Failed: "testdata/fuzz/FuzzD/1"},
+	}}
+	text = p.render()
+	for _, want := range []string{"different code", "| FuzzA | 11 | 5 | 0 | nothing found |", "| FuzzB | 9 | 0 | 0 | nothing found, unfinished |",
+		"| FuzzC | 0 | 0 | 0 | not run |", "| FuzzD | 1 | 0 | 0 | FAILS: testdata/fuzz/FuzzD/1 |"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestCodeOf(t *testing.T) {
+	const tree = "100644 blob 1\tgo.mod\n"
+	if codeOf(tree, "") != codeOf(tree+"100644 blob 2\tdocs/proof.md\n", "") {
+		t.Error("committing the page makes it other code")
+	}
+	if codeOf(tree, "") == codeOf(tree, " M go.mod\n") || codeOf(tree, "") == codeOf(strings.Replace(tree, "1", "2", 1), "") {
+		t.Error("a change is the same code")
+	}
+}
+
+func TestFuzzFigures(t *testing.T) {
+	const out = `fuzz: elapsed: 0s, gathering baseline coverage: 2/2 completed, now fuzzing with 2 workers
+fuzz: elapsed: 3s, execs: 20671 (6885/sec), new interesting: 35 (total: 37)
+fuzz: elapsed: 6s, execs: 49143 (9496/sec), new interesting: 55 (total: 57)
+--- FAIL: FuzzX (6.00s)
+    Failing input written to testdata/fuzz/FuzzX/0123
+FAIL
+`
+	if execs, total := fuzzFigures(out); execs != 49143 || total != 57 {
+		t.Errorf("%d inputs, %d in the corpus", execs, total)
+	}
+	if got := fuzzFailure(out); got != "testdata/fuzz/FuzzX/0123" {
+		t.Errorf("the failure is %q", got)
+	}
+}
+
+// A run that was ended goes on with what it has; a target that failed is tried again.
+func TestResume(t *testing.T) {
+	f := fuzzing{Targets: []*target{{Package: "p", Name: "A"}, {Package: "p", Name: "B"}, {Package: "q", Name: "A"}}}
+	f.resume([]*target{{Package: "p", Name: "A", CPU: 600}, {Package: "p", Name: "B", CPU: 3, Failed: "x"}})
+	if !f.Targets[0].done(600) || f.Targets[1].CPU != 0 || f.Targets[1].Failed != "" || f.Targets[2].CPU != 0 {
+		t.Errorf("resumed %+v %+v %+v", f.Targets[0], f.Targets[1], f.Targets[2])
+	}
+}
+
+// Every package with a fuzz target is found: this one has none, acme some.
+func TestFindTargets(t *testing.T) {
+	t.Chdir("../..")
+	targets, err := findTargets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(targets, func(t *target) bool { return t.Dir == "acme" && t.Name == "FuzzProblem" }) {
+		t.Errorf("%d targets without FuzzProblem", len(targets))
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 //go:embed cases.txt
 var casesText string
 
-// testCase is one row of the fault catalogue.
-type testCase struct{ id, fault string }
+// testCase is one row of the fault catalogue; reason says why no test names it.
+type testCase struct{ id, fault, reason string }
 
 func readCases() ([]testCase, error) {
 	var cases []testCase
@@ -25,7 +25,8 @@ func readCases() ([]testCase, error) {
 		if !ok {
 			return nil, fmt.Errorf("cases.txt: %q is not a case", line)
 		}
-		cases = append(cases, testCase{id, fault})
+		fault, reason, _ := strings.Cut(fault, "\t")
+		cases = append(cases, testCase{id, fault, reason})
 	}
 	return cases, nil
 }
@@ -60,6 +61,17 @@ func (r *record) failed() int {
 		}
 	}
 	return n
+}
+
+// byCase sorts the tests by the cases that their names cite.
+func (r *record) byCase() map[string][]*outcome {
+	byCase := map[string][]*outcome{}
+	for _, key := range r.order {
+		for _, id := range casesOf(r.tests[key].test) {
+			byCase[id] = append(byCase[id], r.tests[key])
+		}
+	}
+	return byCase
 }
 
 // note finds what a test has to say for the page: t.Logf("proof: ...").

@@ -1,29 +1,79 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
-	"time"
 )
 
-// facts say where the page comes from.
-type facts struct {
-	Commit, Form, Machine string
-	Date                  time.Time
+// writePage makes the page from the records that lie in dir.
+func writePage(dir, out string) error {
+	cases, err := readCases()
+	if err != nil {
+		return err
+	}
+	p := page{cases: cases}
+	if err := load(filepath.Join(dir, testsFacts), &p.about); err != nil {
+		return fmt.Errorf("no record of the tests in %s: %w", dir, err)
+	}
+	file, err := os.Open(filepath.Join(dir, testsRecord))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if p.record, err = readRecord(file); err != nil {
+		return err
+	}
+	if err := load(filepath.Join(dir, fuzzRecord), &p.fuzz); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if now, err := here(""); err != nil {
+		return err
+	} else if p.now = now.Code; p.differs() {
+		fmt.Fprintln(os.Stderr, "prove: the parts are not of the code that is checked out, or not of the same; the page says so")
+	}
+	if err := os.WriteFile(out, []byte(p.render()), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("== %s: %d of %d cases shown to hold\n", out, p.shown(), len(cases))
+	if n := p.record.failed(); n > 0 {
+		return fmt.Errorf("%d tests failed", n)
+	}
+	return nil
 }
 
-// render writes the page.
-func render(cases []testCase, r *record, fuzzed string, f facts) string {
-	var b strings.Builder
-	byCase := map[string][]*outcome{}
-	for _, key := range r.order {
-		o := r.tests[key]
-		for _, id := range casesOf(o.test) {
-			byCase[id] = append(byCase[id], o)
+// page is everything that the page is made from.
+type page struct {
+	cases  []testCase
+	about  facts // of the tests
+	record *record
+	fuzz   fuzzing
+	now    string // code of the checkout that writes the page
+}
+
+// differs reports whether the page joins parts of different code.
+func (p *page) differs() bool {
+	return p.about.Code != p.now || p.fuzz.Targets != nil && p.fuzz.Code != p.about.Code
+}
+
+// shown counts the cases that hold.
+func (p *page) shown() int {
+	n, byCase := 0, p.record.byCase()
+	for _, c := range p.cases {
+		if verdict(byCase[c.id]) == holds {
+			n++
 		}
 	}
+	return n
+}
+
+func (p *page) render() string {
+	var b strings.Builder
 	run, failed, skipped := 0, 0, 0
-	for _, o := range r.tests {
+	for _, o := range p.record.tests {
 		switch o.result {
 		case "pass":
 			run++
@@ -33,89 +83,112 @@ func render(cases []testCase, r *record, fuzzed string, f facts) string {
 			failed++
 		}
 	}
-	shown := 0
-	for _, c := range cases {
-		if verdict(byCase[c.id]) == "holds" {
-			shown++
-		}
+	b.WriteString("# Proof\n\nMade by a run, not by hand: `./scripts/prove` writes this page. [reliability.md](reliability.md) says what is promised.\n\n")
+	if p.differs() {
+		b.WriteString("**The parts below were run on different code, or not on the code beside this page: see their commits.**\n\n")
 	}
-	fmt.Fprintf(&b, `# Proof
-
-Made by a run, not by hand: `+"`./scripts/prove`"+` writes this page. [reliability.md](reliability.md) says what is promised.
-
-| | |
-|---|---|
-| commit | %s |
-| date | %s |
-| form | %s |
-| machine | %s |
-| tests | %d passed, %d failed, %d skipped |
-| cases of the catalogue | %d of %d shown to hold |
-
-`, f.Commit, f.Date.Format("2006-01-02 15:04 UTC"), f.Form, f.Machine, run, failed, skipped, shown, len(cases))
-	notes(&b, r)
-	if fuzzed != "" {
-		b.WriteString("## Fuzzing\n\n| target | CPU seconds | result |\n|---|---|---|\n")
-		for line := range strings.Lines(fuzzed) {
-			fmt.Fprintf(&b, "| %s |\n", strings.Join(strings.Split(strings.TrimSpace(line), "\t"), " | "))
-		}
-		b.WriteString("\n")
+	b.WriteString("| part | commit | code | begun | took | form | machine |\n|---|---|---|---|---|---|---|\n")
+	p.about.row(&b, "tests")
+	if p.fuzz.Targets != nil {
+		p.fuzz.row(&b, "fuzzing")
+	} else {
+		b.WriteString("| fuzzing | not run | | | | | |\n")
 	}
-	b.WriteString("## Every case\n\n\"Not run\" means that no test of this run names the case: it is not shown, whatever may be true.\n\n| case | fault | tests | result |\n|---|---|---|---|\n")
-	for _, c := range cases {
+	fmt.Fprintf(&b, "\n| | |\n|---|---|\n| tests | %d passed, %d failed, %d skipped |\n| cases of the catalogue | %d of %d shown to hold |\n\n",
+		run, failed, skipped, p.shown(), len(p.cases))
+	p.fuzz.table(&b)
+	p.caseTable(&b)
+	p.otherFigures(&b)
+	return b.String()
+}
+
+func (f facts) row(b *strings.Builder, part string) {
+	fmt.Fprintf(b, "| %s | %s | %s | %s | %.0f min | %s | %s |\n", part, f.Commit, f.Code, f.Date.Format("2006-01-02 15:04 UTC"), f.Seconds/60, f.Form, f.Machine)
+}
+
+// table lists every target; one that did not get its time says so.
+func (f *fuzzing) table(b *strings.Builder) {
+	if f.Targets == nil {
+		return
+	}
+	fmt.Fprintf(b, "## Fuzzing\n\nEach target was to have %.0f seconds of CPU time, measured on the fuzzing processes. The corpus holds the inputs that reach something new.\n\n", f.Goal)
+	b.WriteString("| package | target | CPU seconds | inputs tried | corpus | result |\n|---|---|---|---|---|---|\n")
+	for _, t := range f.Targets {
+		fmt.Fprintf(b, "| %s | %s | %.0f | %d | %d | %s |\n", t.Dir, t.Name, t.CPU, t.Execs, t.Corpus, cell(t.result(f.Goal)))
+	}
+	b.WriteString("\n")
+}
+
+func (p *page) caseTable(b *strings.Builder) {
+	byCase := p.record.byCase()
+	b.WriteString("## Every case\n\n\"Not run\" means that no test of this run names the case: it is not shown, whatever may be true. A number behind a test is that of its subtests.\n\n| case | fault | tests | result |\n|---|---|---|---|\n")
+	for _, c := range p.cases {
 		outs := byCase[c.id]
-		var tests []string
+		var tests, figures []string
 		for _, o := range outs {
 			t := o.test
 			if o.subtests > 0 {
 				t += fmt.Sprintf(" (%d)", o.subtests)
 			}
 			tests = append(tests, t)
+			figures = append(figures, o.notes...)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", c.id, cell(c.fault), strings.Join(tests, "<br>"), verdict(outs))
+		result := verdict(outs)
+		if result == notRun && c.reason != "" {
+			result += ": " + cell(c.reason)
+		}
+		for _, n := range figures {
+			result += "<br>" + cell(n)
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.id, cell(c.fault), strings.Join(tests, "<br>"), result)
 	}
-	return b.String()
 }
 
-// notes prints the figures that tests gave.
-func notes(b *strings.Builder, r *record) {
+// otherFigures prints those of tests that cite no case.
+func (p *page) otherFigures(b *strings.Builder) {
 	first := true
-	for _, key := range r.order {
-		o := r.tests[key]
+	for _, key := range p.record.order {
+		o := p.record.tests[key]
+		if len(casesOf(o.test)) > 0 {
+			continue
+		}
 		for _, n := range o.notes {
 			if first {
-				b.WriteString("## Figures of this run\n\n| test | figure |\n|---|---|\n")
+				b.WriteString("\n## Other figures of this run\n\n| test | figure |\n|---|---|\n")
 				first = false
 			}
 			fmt.Fprintf(b, "| %s | %s |\n", o.test, cell(n))
 		}
 	}
-	if !first {
-		b.WriteString("\n")
-	}
 }
+
+// Verdicts on a case.
+const (
+	holds  = "holds"
+	notRun = "not run"
+)
 
 // verdict joins the results of a case's tests.
 func verdict(outs []*outcome) string {
 	if len(outs) == 0 {
-		return "not run"
+		return notRun
 	}
-	holds := false
+	passed := false
 	why := ""
 	for _, o := range outs {
 		switch o.result {
 		case "pass":
-			holds = true
+			passed = true
 		case "skip":
 			why = o.why
 		default:
 			return "FAILS"
 		}
 	}
-	if holds {
-		return "holds"
+	if passed {
+		return holds
 	}
-	return strings.TrimSpace("not run: " + cell(why))
+	return notRun + ": " + cell(why)
 }
 
 // cell keeps a text inside its cell.
