@@ -83,7 +83,7 @@ func layerOf(top string) int {
 
 // isTestHelp reports whether a package is there for tests only.
 func isTestHelp(path, top string) bool {
-	return top == "plugtest" || path == "internal/testca" || path == "internal/testaws" || path == "internal/failpoint"
+	return top == "plugtest" || path == "internal/testca" || path == "internal/testaws" || path == "internal/testdns" || path == "internal/failpoint"
 }
 
 func isStandard(importPath string) bool {

@@ -7,6 +7,7 @@
 package testca
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -56,6 +57,7 @@ type Options struct {
 	ListenAddr string // of the ACME endpoint; "": 127.0.0.1 and a free port
 	HTTPPort   int    // where http-01 is validated; 0: a free port
 	TLSPort    int    // where tls-alpn-01 is validated; 0: a free port
+	DNSServer  string // host:port of the resolver that validation asks, over TCP; "": [CA.DNS]
 
 	// Latency is the round-trip time between client and CA: a request costs
 	// one, opening a connection one for TCP and one for TLS 1.3 besides.
@@ -91,8 +93,8 @@ type CA struct {
 	RootsPEM     []byte         // the same as PEM
 	HTTPPort     int            // Pebble validates http-01 here, at 127.0.0.1
 	TLSPort      int            // and tls-alpn-01 here
-	DNS          *DNS           // what Pebble resolves with
-	DNSAddr      string         // host:port of DNS, UDP and TCP
+	DNS          *DNS           // what Pebble resolves with, but for Options.DNSServer
+	DNSAddr      string         // host:port of what Pebble resolves with
 
 	store  *db.MemoryStore
 	issuer *ca.CAImpl
@@ -163,7 +165,7 @@ func New(o Options) (_ *CA, err error) {
 		return nil, err
 	}
 	undo = append(undo, c.DNS.close)
-	c.DNSAddr = c.DNS.addr
+	c.DNSAddr = cmp.Or(o.DNSServer, c.DNS.addr)
 
 	endpoint, roots, rootsPEM, err := endpointCertificate()
 	if err != nil {
