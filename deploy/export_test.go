@@ -7,4 +7,4 @@ import (
 )
 
 // SetGrace sets the time between SIGTERM and SIGKILL of an exec deployer.
-func SetGrace(d inkan.Deployer, grace time.Duration) { d.(*command).grace = grace }
+func SetGrace(d inkan.Deployer, grace time.Duration) { d.(*execDeployer).grace = grace }
