@@ -38,7 +38,7 @@ func (e *DamagedError) Error() string {
 }
 
 func seal(v any, counter uint64, write string) ([]byte, error) {
-	body, err := json.Marshal(v)
+	body, err := json.Marshal(storable(v))
 	if err != nil {
 		return nil, Errorf(Bug, "encoding a record", "%w", err)
 	}

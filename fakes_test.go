@@ -217,7 +217,7 @@ func publishFor(t testing.TB, s Store, ca *testCA, key *PrivateKey, name string,
 	}
 	id := fmt.Sprintf("%016x", n)
 	cv := certValue{KeyType: ECDSAP256, Identifiers: dnsIDs(names...), Chains: []string{string(pemOf(leaf, ca.cert))}, Source: "issued", CA: "ca", Account: "default"}
-	if err := keep(ctx, s, keyKey(name, n, id, ECDSAP256), &StoredKey{PlainKey, data}, id); err != nil {
+	if err := keep(ctx, s, keyKey(name, n, id, ECDSAP256), &StoredKey{Form: PlainKey, Data: data}, id); err != nil {
 		t.Fatal(err)
 	}
 	if err := keep(ctx, s, certKey(name, n, id, ECDSAP256), cv, id); err != nil {

@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -199,10 +200,14 @@ func SPKIHash(pub crypto.PublicKey) (string, error) {
 }
 
 // StoredKey is a private key as the Store keeps it. Form tells how to read
-// Data: "plain" is PKCS #8 in PEM. It does not print its data.
+// Data: "plain" is PKCS #8 in PEM. It does not print its data, and becomes JSON
+// only on its way into a Store: a log of a record that holds one is refused, and
+// nobody keeps a placeholder for a key.
 type StoredKey struct {
-	Form string `json:"form"`
-	Data []byte `json:"data"`
+	Form string
+	Data []byte
+
+	forStore bool
 }
 
 // PlainKey is the Form of a key that is stored as it is.
@@ -219,6 +224,52 @@ func (s *StoredKey) Open() (*PrivateKey, error) {
 // Equal reports whether both hold the same bytes in the same form.
 func (s *StoredKey) Equal(o *StoredKey) bool {
 	return s != nil && o != nil && s.Form == o.Form && bytes.Equal(s.Data, o.Data)
+}
+
+// storedKeyJSON is how a Store keeps a StoredKey.
+type storedKeyJSON struct {
+	Form string `json:"form"`
+	Data []byte `json:"data"`
+}
+
+// MarshalJSON fails but for a value of a Store: see storable.
+func (s StoredKey) MarshalJSON() ([]byte, error) {
+	if !s.forStore {
+		return nil, Errorf(Bug, "private key", "a stored key is written to a Store only")
+	}
+	return json.Marshal(storedKeyJSON{s.Form, s.Data})
+}
+
+// UnmarshalJSON reads what a Store kept.
+func (s *StoredKey) UnmarshalJSON(data []byte) error {
+	var v storedKeyJSON
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	*s = StoredKey{Form: v.Form, Data: v.Data}
+	return nil
+}
+
+func (s *StoredKey) toStore() *StoredKey {
+	if s == nil {
+		return nil
+	}
+	return &StoredKey{Form: s.Form, Data: s.Data, forStore: true}
+}
+
+// storable returns a record of which the keys may be written.
+func storable(v any) any {
+	switch r := v.(type) {
+	case *StoredKey:
+		return r.toStore()
+	case OrderRecord:
+		r.Key = r.Key.toStore()
+		return r
+	case AccountRecord:
+		r.Key, r.Next = r.Key.toStore(), r.Next.toStore()
+		return r
+	}
+	return v
 }
 
 // Format never shows the data, not even that of a copy.

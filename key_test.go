@@ -39,7 +39,7 @@ func TestKeyRoundTrip(t *testing.T) {
 		if !again.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(k.Public()) {
 			t.Errorf("%s: another key came back", kt)
 		}
-		opened, err := (&StoredKey{PlainKey, data}).Open()
+		opened, err := (&StoredKey{Form: PlainKey, Data: data}).Open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +143,7 @@ func TestN01KeysNeverPrinted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored := &StoredKey{PlainKey, data}
+		stored := &StoredKey{Form: PlainKey, Data: data}
 		block, _ := pem.Decode(data)
 		secrets := []string{string(data[40:60]), hex.EncodeToString(block.Bytes[len(block.Bytes)-40 : len(block.Bytes)-24]),
 			strings.Trim(fmt.Sprint(data[40:60]), "[]"), strings.Trim(fmt.Sprint(block.Bytes[len(block.Bytes)-40:len(block.Bytes)-24]), "[]")}
@@ -155,7 +155,9 @@ func TestN01KeysNeverPrinted(t *testing.T) {
 		}
 		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 			l := slog.New(h)
-			l.LogAttrs(context.Background(), slog.LevelError, "x", slog.Any("k", k), slog.Any("copy", *k), slog.Any("s", stored), slog.Any("s2", *stored))
+			l.LogAttrs(context.Background(), slog.LevelError, "x", slog.Any("k", k), slog.Any("copy", *k), slog.Any("s", stored), slog.Any("s2", *stored),
+				slog.Any("order", OrderRecord{Key: stored}), slog.Any("orders", []OrderRecord{{Key: stored}}), slog.Any("account", AccountRecord{Key: stored, Next: stored}),
+				slog.Any("version", Version{Pairs: []Pair{{Key: stored}}}), slog.Any("observed", Observed{Orders: []OrderRecord{{Key: stored}}}))
 		}
 		for _, v := range []any{k, *k, map[string]any{"k": k}, struct{ K PrivateKey }{*k}} {
 			b, err := json.Marshal(v)
@@ -175,6 +177,45 @@ func TestN01KeysNeverPrinted(t *testing.T) {
 	}
 }
 
+// TestN01StoredKeyForm: a Store gets the bytes it always got, and nobody else
+// gets any, not even a placeholder that could be kept for the key.
+func TestN01StoredKeyForm(t *testing.T) {
+	k := &StoredKey{Form: PlainKey, Data: []byte("k")}
+	n := &StoredKey{Form: "box", Data: []byte("n")}
+	const jsonK, jsonN = `{"form":"plain","data":"aw=="}`, `{"form":"box","data":"bg=="}`
+	for _, c := range []struct {
+		v    any
+		want string
+	}{
+		{k, jsonK},
+		{OrderRecord{Name: "a", Key: k}, `"identifiers":null,"key":` + jsonK + `,"created":`},
+		{OrderRecord{Name: "a"}, `"identifiers":null,"created":`},
+		{AccountRecord{Key: k, Next: n}, `{"key":` + jsonK + `,"next":` + jsonN + `,"created":`},
+		{AccountRecord{}, `{"key":null,"created":`},
+	} {
+		data, err := seal(c.v, 1, "id")
+		if err != nil || !strings.Contains(string(data), c.want) {
+			t.Errorf("%T: %v, %s", c.v, err, data)
+		}
+	}
+	for _, v := range []any{k, *k, OrderRecord{Key: k}, &AccountRecord{Key: k}, Pair{Key: k}} {
+		if data, err := json.Marshal(v); err == nil || strings.Contains(err.Error(), "aw==") {
+			t.Errorf("%T became %s, %v", v, data, err)
+		}
+	}
+	var back AccountRecord
+	data, err := seal(AccountRecord{Key: k, Next: n}, 1, "id")
+	if err == nil {
+		_, err = open("accounts/a", data, &back)
+	}
+	if err != nil || !back.Key.Equal(k) || !back.Next.Equal(n) {
+		t.Errorf("read back: %v", err)
+	}
+	if data, err := json.Marshal(back); err == nil {
+		t.Errorf("what was read shows itself: %s", data)
+	}
+}
+
 func TestParseKeyType(t *testing.T) {
 	for in, want := range map[string]KeyType{"": "", "p256": ECDSAP256, "ecdsa": ECDSAP256, "p384": ECDSAP384, "p521": ECDSAP521, "rsa": RSA2048, "rsa-4096": RSA4096, "ed25519": Ed25519, "RSA": "", "dsa": "", "rsa-1024": ""} {
 		got, err := ParseKeyType(in)
@@ -188,8 +229,8 @@ func TestParseKeyType(t *testing.T) {
 }
 
 func TestStoredKey(t *testing.T) {
-	a, b := &StoredKey{PlainKey, []byte("x")}, &StoredKey{"age", []byte("x")}
-	if !a.Equal(&StoredKey{PlainKey, []byte("x")}) || a.Equal(b) || a.Equal(nil) || (*StoredKey)(nil).Equal(a) {
+	a, b := &StoredKey{Form: PlainKey, Data: []byte("x")}, &StoredKey{Form: "age", Data: []byte("x")}
+	if !a.Equal(&StoredKey{Form: PlainKey, Data: []byte("x")}) || a.Equal(b) || a.Equal(nil) || (*StoredKey)(nil).Equal(a) {
 		t.Error("Equal is wrong")
 	}
 	if _, err := b.Open(); err == nil || KindOf(err) != Operator {

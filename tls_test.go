@@ -372,7 +372,7 @@ func TestChooseByClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		leaf := s.ca.leaf(t, key.Public(), []string{"a.example"}, time.Now().Add(-time.Hour), time.Now().Add(day), nil)
-		v.Pairs = append(v.Pairs, Pair{KeyType: kt, Leaf: leaf, Chains: [][]byte{pemOf(leaf, s.ca.cert)}, Key: &StoredKey{PlainKey, data}})
+		v.Pairs = append(v.Pairs, Pair{KeyType: kt, Leaf: leaf, Chains: [][]byte{pemOf(leaf, s.ca.cert)}, Key: &StoredKey{Form: PlainKey, Data: data}})
 	}
 	s.m.tls.once.Do(s.m.tls.init)
 	p, err := s.m.tls.pairsOf(v)

@@ -19,7 +19,7 @@ func TestPairForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	leaf := inter.leaf(t, key.Public(), []string{"a.example"}, chainNow, chainNow.Add(day), nil)
-	p := Pair{KeyType: ECDSAP256, Leaf: leaf, Chains: [][]byte{pemOf(leaf, inter.cert)}, Key: &StoredKey{PlainKey, data}}
+	p := Pair{KeyType: ECDSAP256, Leaf: leaf, Chains: [][]byte{pemOf(leaf, inter.cert)}, Key: &StoredKey{Form: PlainKey, Data: data}}
 	if !bytes.Equal(p.Cert(), pemOf(leaf)) || !bytes.Equal(p.Chain(), pemOf(inter.cert)) || !bytes.Equal(p.FullChain(), append(p.Cert(), p.Chain()...)) {
 		t.Error("leaf and chain do not add up to the full chain")
 	}
@@ -38,7 +38,7 @@ func TestPairForms(t *testing.T) {
 	if got := alone.Chain(); len(got) != 0 {
 		t.Errorf("a leaf alone has the chain %q", got)
 	}
-	sealed := Pair{Leaf: leaf, Chains: alone.Chains, Key: &StoredKey{"box", []byte("x")}}
+	sealed := Pair{Leaf: leaf, Chains: alone.Chains, Key: &StoredKey{Form: "box", Data: []byte("x")}}
 	if _, err := sealed.KeyPEM(); KindOf(err) != Operator || err == nil {
 		t.Errorf("a sealed key: %v", err)
 	}
@@ -60,7 +60,7 @@ func TestF07Accounts(t *testing.T) {
 		wg.Go(func() {
 			err := Accounts(s, "le", "default").Update(ctx, func(r *AccountRecord) {
 				if r.Key == nil {
-					r.Key = &StoredKey{PlainKey, []byte{byte(i)}}
+					r.Key = &StoredKey{Form: PlainKey, Data: []byte{byte(i)}}
 				}
 				r.Contacts = append(r.Contacts, "x")
 			})
