@@ -188,13 +188,10 @@ func (j *memJournal) Update(ctx context.Context, change func(*inkan.OrderRecord)
 func (j *memJournal) record() inkan.OrderRecord {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var rec inkan.OrderRecord
-	b, err := json.Marshal(j.rec)
-	if err == nil {
-		err = json.Unmarshal(b, &rec)
-	}
-	if err != nil {
-		panic(err)
+	rec := j.rec
+	rec.Identifiers, rec.Challenges, rec.CSR = slices.Clone(rec.Identifiers), slices.Clone(rec.Challenges), slices.Clone(rec.CSR)
+	if rec.Key != nil {
+		rec.Key = &inkan.StoredKey{Form: rec.Key.Form, Data: slices.Clone(rec.Key.Data)}
 	}
 	return rec
 }
