@@ -1,7 +1,9 @@
 package acme
 
 import (
+	"encoding/json"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -132,5 +134,40 @@ func FuzzDirectory(f *testing.F) {
 			}
 		}
 		d.profiles()
+	})
+}
+
+// FuzzToken: a token is used only if it can be a file name, a DNS label's text
+// and part of a URL on every system (H02), and is used as it came.
+func FuzzToken(f *testing.F) {
+	for _, s := range []string{"DGyRejmCefe7v4NfDGDKfA", "../../../etc/cron.d/x", "", ";id", "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0=", "LoqXcYV8q5ONbJQxbmR7SCT\u017fo3tiAXDfowyjxAjEuX0",
+		strings.Repeat("a", 21), strings.Repeat("a", 256), strings.Repeat("a", 257), "DGyRejmCefe7v4NfDGDKfA\n", "DGyRejmCefe7v4NfDGDKf\x00"} {
+		f.Add(s)
+	}
+	h, err := newHosts("https://ca.example/dir", nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	sound := regexp.MustCompile(`\A[A-Za-z0-9_-]{22,256}\z`)
+	f.Fuzz(func(t *testing.T, token string) {
+		body, err := json.Marshal(map[string]any{"status": "pending", "identifier": map[string]string{"type": "dns", "value": "a.example"},
+			"challenges": []any{map[string]string{"type": "http-01", "url": "https://ca.example/c", "status": "pending", "token": token}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := parseAuthz(body, "https://ca.example/a/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := fuzzOrder(h).chooseFor(a, a.Identifier)
+		if (err == nil) != sound.MatchString(token) {
+			t.Errorf("%q: %v", token, err)
+		}
+		if err == nil && (task.Token != token || task.KeyAuthorization != token+".thumb") {
+			t.Errorf("%q became %q with %q", token, task.Token, task.KeyAuthorization)
+		}
+		if err != nil && (len(err.Error()) > 2048 || strings.ContainsAny(err.Error(), "\x1b\n\r\x00\u202e")) {
+			t.Errorf("%q: error %q", token, err)
+		}
 	})
 }

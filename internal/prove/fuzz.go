@@ -146,7 +146,8 @@ func (t *target) step(ctx context.Context, binary, corpus string, goal float64) 
 	left := time.Duration((goal - t.CPU) / float64(runtime.NumCPU()) * float64(time.Second)).Round(time.Second)
 	var out bytes.Buffer
 	cmd := command(ctx, binary, "-test.run=^$", "-test.fuzz=^"+t.Name+"$", "-test.fuzzcachedir="+cache,
-		"-test.fuzztime="+min(slice, left+time.Second).String())
+		// Making inputs smaller costs up to a minute each if it may.
+		"-test.fuzzminimizetime=1000x", "-test.fuzztime="+min(slice, left+time.Second).String())
 	cmd.Dir = t.Dir
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
