@@ -26,6 +26,7 @@ type attempt struct {
 	id      string
 	renewal bool
 	resumed bool
+	asked   bool // the CA of the order was asked, or could not be
 
 	journals []*journal
 	stray    []*journal // journals that state does not name
@@ -102,10 +103,10 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 	fresh := a.id == ""
 	if fresh { // row 3
 		a.id = newID()
+		ca := nextCA(a.o, a.state.v.FailedCAs, now)
 		for _, kt := range a.req.KeyTypes {
-			ca := a.req.CAs[0]
 			j := newJournal(a.m.Store, OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
-				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: a.req.Identifiers, Created: now})
+				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.v), Created: now})
 			if err := j.create(ctx); err != nil {
 				return err
 			}
@@ -258,23 +259,25 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 			return PairSum{}, err
 		}
 	}
-	issuer, err := a.m.Issuer(ctx, rec.CA, rec.Account)
+	solvers, err := a.solvers(ctx)
 	if err != nil {
 		return PairSum{}, err
 	}
-	solvers, err := a.solvers(ctx)
+	a.asked = true
+	issuer, err := a.m.Issuer(ctx, rec.CA, rec.Account)
 	if err != nil {
 		return PairSum{}, err
 	}
 	km := &keyMaker{a: a, j: j}
 	issued, err := issuer.Issue(ctx, IssueRequest{
-		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Limiter: a.m.limits(), Journal: j,
+		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Refusals: withRefusals(a.lastState().Refusals, nil, a.m.now()), Limiter: a.m.limits(), Journal: j,
 		Replaces: a.replaces(rec), Progress: func(step string) { a.m.progress(a.name, step) },
 	})
 	a.m.heed(rec.CA, issuer)
 	if err != nil {
 		return PairSum{}, err
 	}
+	a.asked = false
 	a.m.progress(a.name, "storing")
 	return a.store(ctx, j, seq, issued)
 }
@@ -301,18 +304,32 @@ func (m *Manager) checkSpace(ctx context.Context) error {
 	return nil
 }
 
+// solvers opens the solvers of the request. One that cannot be opened here is
+// left out, so that another way serves, but not if all cannot.
 func (a *attempt) solvers(ctx context.Context) (map[string]Solver, error) {
 	solvers := map[string]Solver{}
+	failed := map[string]bool{}
+	var errs []error
 	for _, v := range a.req.Validations {
-		if solvers[v.Solver] != nil {
+		if solvers[v.Solver] != nil || failed[v.Solver] {
 			continue
 		}
 		s, err := a.m.solver(ctx, v.Solver)
 		if err != nil {
-			return nil, err
+			failed[v.Solver] = true
+			errs = append(errs, err)
+			continue
 		}
 		solvers[v.Solver] = s
 	}
+	err := errors.Join(errs...)
+	if len(errs) == 1 {
+		err = errs[0]
+	}
+	if len(solvers) == 0 || err == nil {
+		return solvers, err
+	}
+	a.m.log().Warn("a solver cannot be used; another way is tried", logName(a.name), logError(err))
 	return solvers, nil
 }
 

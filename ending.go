@@ -48,6 +48,10 @@ func (a *attempt) settled(st State, after *Observed, published bool, now time.Ti
 	if len(st.Revoked) == 0 {
 		st.Revoked = nil
 	}
+	st.FailedCAs, st.Without = nil, nil
+	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
+		st.Refusals = nil
+	}
 	if published && a.renewal {
 		st.Renewals = append(slices.DeleteFunc(slices.Clone(st.Renewals), func(t time.Time) bool { return now.Sub(t) > 7*24*time.Hour }), now.UTC())
 	}
@@ -96,26 +100,25 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 		// It ran out while nobody worked on it: a new order, at once.
 		return a.close(ctx, nil, now)
 	}
-	attempts := a.lastState().Attempts
-	if kind != Pending {
-		attempts++
-	}
-	retry := nextTryFor(a.o.Version, cause, attempts, now)
+	f := a.judge(cause, a.lastState(), now)
 	var err error
-	if errors.Is(cause, ErrOrderDead) || kind == Rejected || kind == Bug || !ordered {
-		err = a.close(ctx, cause, retry) // F2
+	if errors.Is(cause, ErrOrderDead) || kind == Rejected || kind == Bug || !ordered || f.instead != nil {
+		err = a.close(ctx, f, f.retry) // F2
 	} else {
-		err = a.end(ctx, retry, func(st *State) { failure(st, cause, attempts, retry, now) }) // F1
+		err = a.end(ctx, f.retry, f.record) // F1
 	}
 	if kind != Pending {
-		err = errors.Join(err, writeEvent(ctx, a.m.Store, Event{ID: fmt.Sprintf("%s-%d", a.id, attempts), At: now, Kind: EventFailed, Name: a.name,
-			Message: Printable(cause.Error(), 2048), Hint: Printable(joinLines(HintsOf(cause)), 1024), NextTry: retry}))
+		err = errors.Join(err, writeEvent(ctx, a.m.Store, Event{ID: fmt.Sprintf("%s-%d", a.id, f.attempts), At: now, Kind: EventFailed, Name: a.name,
+			Message: Printable(cause.Error(), 2048), Hint: Printable(joinLines(HintsOf(cause)), 1024), NextTry: f.retry}))
 	}
 	if errors.Is(err, errBusy) {
 		return errors.Join(errBusy, a.removeOrphans(ctx))
 	}
 	if err != nil {
 		return errors.Join(cause, fmt.Errorf("recording the failure: %w", err))
+	}
+	if f.instead != nil && !f.retry.After(now) {
+		return &errAlternative{cause, f.instead.reason}
 	}
 	return cause
 }
@@ -147,23 +150,54 @@ func joinLines(lines []string) string {
 	return all
 }
 
-func failure(st *State, cause error, attempts int, retry, now time.Time) {
-	st.Attempts, st.LastError = attempts, lastError(cause, now)
-	// What was asked of us, not our own back-off, holds for everybody.
-	st.NotBefore = time.Time{}
-	if ra := RetryAfterOf(cause); !ra.IsZero() {
-		st.NotBefore = clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter))
-	} else if errors.Is(cause, RateLimited) {
-		st.NotBefore = retry
+// verdict is what follows from a failure.
+type verdict struct {
+	cause    error
+	now      time.Time
+	attempts int       // failures in a row, this one included
+	retry    time.Time // the next try
+	instead  *alternative
+}
+
+// judge decides what follows from a failure. An alternative belongs to the same
+// try: it does not count, and only a limit delays it.
+func (a *attempt) judge(cause error, st State, now time.Time) *verdict {
+	v := &verdict{cause: cause, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
+	if v.instead != nil {
+		v.retry = v.instead.at
+		return v
 	}
-	if KindOf(cause) == Pending {
+	if KindOf(cause) != Pending {
+		v.attempts++
+	}
+	v.retry = nextTryFor(a.o.Version, cause, v.attempts, now)
+	return v
+}
+
+// record writes the verdict down.
+func (v *verdict) record(st *State) {
+	st.Attempts, st.LastError, st.NotBefore = v.attempts, lastError(v.cause, v.now), time.Time{}
+	st.Refusals = withRefusals(st.Refusals, refusalsOf(v.cause), v.now)
+	switch {
+	case KindOf(v.cause) == Pending:
 		st.LastError = nil
+	case v.instead != nil:
+		v.instead.change(st)
+		return
+	default:
+		st.FailedCAs, st.Without = nil, nil
+	}
+	// What was asked of us, not our own back-off, holds for everybody.
+	if ra := RetryAfterOf(v.cause); !ra.IsZero() {
+		st.NotBefore = clampTime(ra, v.now.Add(time.Second), v.now.Add(maxRetryAfter))
+	} else if errors.Is(v.cause, RateLimited) {
+		st.NotBefore = v.retry
 	}
 }
 
-// close is row F2: the order ends here. Without a cause it counts as no
+// close is row F2: the order ends here. Without a verdict it counts as no
 // failure and a new order is planned at once.
-func (a *attempt) close(ctx context.Context, cause error, retry time.Time) error {
+func (a *attempt) close(ctx context.Context, v *verdict, retry time.Time) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	var clean []*journal // the others keep their journal and are tried again
@@ -174,15 +208,10 @@ func (a *attempt) close(ctx context.Context, cause error, retry time.Time) error
 		}
 		clean = append(clean, j)
 	}
-	now := a.m.now()
 	err := a.end(ctx, retry, func(st *State) {
 		st.Running = ""
-		if cause != nil {
-			attempts := st.Attempts
-			if KindOf(cause) != Pending {
-				attempts++
-			}
-			failure(st, cause, attempts, retry, now)
+		if v != nil {
+			v.record(st)
 		}
 	})
 	if err != nil {

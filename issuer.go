@@ -17,6 +17,11 @@ import (
 // a new one only when the journal names none. An order that the CA no longer
 // carries is an error of kind Rejected that wraps [ErrOrderDead].
 //
+// The names to order are those of the journal. Each is proven in the first of
+// its [Ways] that the CA offers and that can be shown: a Solver that fails
+// before the CA was asked is an error only if no other way is left. What the CA refused is told
+// by a [RefusedError]; an error in which it had no part wraps [ErrOurSide].
+//
 // Retries: only what RFC 8555 calls retryable at once (badNonce); everything
 // else is returned. Polling is part of the order, not a retry.
 // Concurrency: Issue may be called at once for different journals.
@@ -52,6 +57,11 @@ type Clock interface {
 // invalid, expired or unknown to the CA.
 var ErrOrderDead = errorString("the order can no longer be completed")
 
+// ErrOurSide marks an error of an Issuer in which no CA had a part: a Solver
+// could not show a proof, or the journal could not be written. Another CA would
+// not help.
+var ErrOurSide = errorString("the fault is on this side")
+
 type errorString string
 
 func (e errorString) Error() string { return string(e) }
@@ -66,6 +76,7 @@ type IssueRequest struct {
 	// is being updated elsewhere.
 	CSR      func(ctx context.Context) ([]byte, error)
 	Solvers  map[string]Solver // by the names used in Request.Validations
+	Refusals []Refusal         // what CAs refused of late; see Ways
 	Limiter  Limiter           // never nil
 	Journal  Journal           // never nil
 	Replaces *x509.Certificate // the leaf that this order replaces, or nil; a hint (RFC 9773 section 5)

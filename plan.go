@@ -129,7 +129,7 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 		}
 		return s
 	}
-	if waiting && st.Attempts > 0 {
+	if waiting && st.LastError != nil {
 		s := step(ActionWait, "%s; the next try is then%s", reason, lastErrorWords(st))
 		s.At = due
 		return s

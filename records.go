@@ -33,6 +33,10 @@ type State struct {
 	ARI       ARIState    `json:"ari,omitzero"`
 	Renewals  []time.Time `json:"renewals,omitempty"` // of the last seven days
 	Revoked   []string    `json:"revoked,omitempty"`  // fingerprints of revoked leaves
+
+	Refusals  []Refusal    `json:"refusals,omitempty"`   // what CAs refused in the last 30 days
+	FailedCAs []string     `json:"failed_cas,omitempty"` // asked in vain since the last pause
+	Without   []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
 }
 
 // LastError is what went wrong at the last attempt.

@@ -27,8 +27,11 @@ type CertificateRequest struct {
 	CSR            []byte        `json:"csr,omitempty"`             // the user's own, in DER; then no key is kept
 
 	PreferredChain string       `json:"preferred_chain,omitempty"` // common name of the topmost issuer
-	Validations    []Validation `json:"validations,omitempty"`     // the first that matches an identifier is tried first
+	Validations    []Validation `json:"validations,omitempty"`     // in order of preference; see Ways
 	Targets        []string     `json:"targets,omitempty"`         // deployed to in this order
+	// AllowSubset: names that the CA refuses are left out rather than that
+	// there is no certificate. They are asked for again at the next renewal.
+	AllowSubset bool `json:"allow_subset,omitempty"`
 }
 
 // KeyPolicy says where the private key of the next version comes from.
@@ -104,6 +107,8 @@ func (r *CertificateRequest) Check() error {
 			WithHint("one of %s", joinKeyTypes(AllKeyTypes()))
 	case r.Lifetime < 0:
 		return fail("the lifetime is negative")
+	case r.AllowSubset && r.CSR != nil:
+		return fail("names cannot be left out of a CSR that is the user's own")
 	case r.RequireProfile && r.Profile == "":
 		return fail("a profile is required but none is named")
 	}

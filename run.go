@@ -3,6 +3,7 @@ package inkan
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -144,7 +145,8 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 		res.Err = c.Err
 		return res
 	}
-	dead := false // issuing failed: only deployments are left to do
+	dead := false      // issuing failed: only deployments are left to do
+	var failed []error // what was tried before the way that was taken
 	for ctx.Err() == nil {
 		o, err := m.observe(ctx, c.Name)
 		if err != nil {
@@ -185,8 +187,16 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 			var published bool
 			published, err = m.attempt(ctx, c, o, s)
 			res.Issued = res.Issued || published
+			if next, ok := errors.AsType[*errAlternative](err); ok {
+				m.log().Warn("it failed, and another way is tried", logName(c.Name), logError(next.error), slog.String("next", next.reason))
+				m.progress(c.Name, next.reason)
+				failed = append(failed, next.error)
+				continue
+			}
 			opt.Force, opt.Asked, opt.Advice = false, false, false
-			dead = err != nil
+			if dead = err != nil; dead {
+				res.Err = errors.Join(append([]error{res.Err}, failed...)...)
+			}
 		case ActionLook:
 			err = m.look(ctx, o)
 			opt.Advice = false

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,29 +24,43 @@ func (o *order) authorize(ctx context.Context, obj *orderObject) (*orderObject, 
 	if slices.ContainsFunc(authzs, (*authzObject).failed) {
 		return nil, o.deadFor(ctx, obj, authzs)
 	}
-	tasks, err := o.choose(authzs)
+	seen, err := o.proveFirst(ctx, authzs)
+	for err != nil && o.fallBack(ctx, err) {
+		if authzs, err = o.readAuthzs(ctx, obj.Authorizations); err == nil {
+			seen, err = o.proveFirst(ctx, authzs)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
+	return o.poll(ctx, o.c.op("order"), obj, seen)
+}
+
+// proveFirst shows and answers the first choice for every name.
+func (o *order) proveFirst(ctx context.Context, authzs []*authzObject) ([]<-chan struct{}, error) {
+	var err error
+	if o.tasks, err = o.choose(authzs); err != nil {
+		return nil, err
+	}
 	var ids []inkan.Identifier
-	for _, t := range tasks {
+	for _, t := range o.tasks {
 		ids = append(ids, t.Identifier)
 	}
 	if err := o.checkFailures(ctx, ids, o.replaces != ""); err != nil {
 		return nil, err
 	}
-	if err := o.journalChallenges(ctx, tasks); err != nil {
+	if err := o.journalChallenges(ctx, o.tasks); err != nil {
 		return nil, err
 	}
 	o.startCSR(ctx) // beside the validation
-	var seen []<-chan struct{}
-	if len(tasks) > 0 {
-		if seen, err = o.prove(ctx, tasks); err != nil {
-			return nil, err
-		}
+	if len(o.tasks) == 0 {
+		return nil, nil
+	}
+	seen, err := o.prove(ctx, o.tasks)
+	if err == nil {
 		o.progress("validating")
 	}
-	return o.poll(ctx, o.c.op("order"), obj, seen)
+	return seen, err
 }
 
 // failed reports whether the authorization can never become valid.
@@ -75,101 +88,6 @@ func (o *order) readAuthzs(ctx context.Context, urls []string) ([]*authzObject, 
 		return nil, err
 	}
 	return authzs, nil
-}
-
-// task is a challenge to meet.
-type task struct {
-	inkan.Challenge
-	answered bool // the CA is at it already
-}
-
-// choose picks a challenge for each pending authorization: that of the first
-// validation which matches the name, whose type the CA offers and whose solver
-// is here. Types that nobody configured are ignored.
-func (o *order) choose(authzs []*authzObject) ([]*task, error) {
-	var tasks []*task
-	for _, a := range authzs {
-		if a.Status == statusValid {
-			continue
-		}
-		id, ok := a.name(o.ids)
-		if !ok {
-			return nil, inkan.Errorf(inkan.Bug, o.c.op("authorization"), "it wants proof for %s, which was not ordered", inkan.Printable(id.Value, 100))
-		}
-		t, err := o.chooseFor(a, id)
-		if err != nil {
-			return nil, err
-		}
-		tasks = append(tasks, t)
-	}
-	slices.SortFunc(tasks, func(a, b *task) int { return strings.Compare(a.URL, b.URL) })
-	return slices.CompactFunc(tasks, func(a, b *task) bool { return a.URL == b.URL }), nil
-}
-
-func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
-	op := o.c.op("challenge for " + id.Value)
-	for _, v := range o.r.Request.Validations {
-		if !v.Matches(id) || o.r.Solvers[v.Solver] == nil {
-			continue
-		}
-		i := slices.IndexFunc(a.Challenges, func(ch challengeObject) bool {
-			return ch.Type == v.Type && (ch.Status == statusPending || ch.Status == statusProcessing || ch.Status == "")
-		})
-		if i < 0 {
-			continue
-		}
-		ch := a.Challenges[i]
-		// The token becomes a file name, a DNS value or part of a URL at the
-		// solver: nothing else may ever leave this function (reliability H02).
-		if len(ch.Token) < 22 || len(ch.Token) > 256 || !isBase64URL(ch.Token) {
-			return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 256 characters of base64url: %s",
-				v.Type, inkan.Printable(ch.Token, 40)).
-				WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
-		}
-		if err := o.c.hosts.check(ch.URL); err != nil {
-			return nil, badAnswer(op, err)
-		}
-		return &task{
-			Challenge: inkan.Challenge{
-				Solver: v.Solver, Type: v.Type,
-				Identifier: inkan.Identifier{Type: id.Type, Value: id.Base()}, Wildcard: id.Wildcard(),
-				URL: ch.URL, Authz: a.url, Token: ch.Token, KeyAuthorization: ch.Token + "." + o.acct.thumbprint,
-			},
-			answered: ch.Status == statusProcessing,
-		}, nil
-	}
-	return nil, o.noChallenge(op, a, id)
-}
-
-// noChallenge explains why no challenge can be met.
-func (o *order) noChallenge(op string, a *authzObject, id inkan.Identifier) error {
-	var offered, known []string
-	for _, ch := range a.Challenges[:min(len(a.Challenges), 20)] {
-		offered = append(offered, inkan.Printable(ch.Type, 40))
-	}
-	slices.Sort(offered)
-	for _, v := range o.r.Request.Validations {
-		if v.Matches(id) {
-			word := v.Type
-			if o.r.Solvers[v.Solver] == nil {
-				word += " (solver " + v.Solver + " is not configured here)"
-			}
-			known = append(known, word)
-		}
-	}
-	e := inkan.Errorf(inkan.Operator, op, "no way to validate it: the CA offers %s, configured is %s",
-		orNone(slices.Compact(offered)), orNone(known))
-	if id.Wildcard() {
-		return e.WithHint("a wildcard name needs dns-01")
-	}
-	return e.WithHint("configure one of the offered ways for this name")
-}
-
-func orNone(words []string) string {
-	if len(words) == 0 {
-		return "nothing"
-	}
-	return strings.Join(words, ", ")
 }
 
 // journalChallenges makes the challenges durable before anything is shown.
@@ -368,10 +286,11 @@ func challengesOf(group []*task) []inkan.Challenge {
 	return list
 }
 
+// solverError is the error of a solver, which is this side's.
 func solverError(ctx context.Context, name, what string, err error) error {
 	op := "solver " + name
 	if ctx.Err() != nil {
 		return interrupted(ctx, op, err)
 	}
-	return inkan.Errorf(inkan.KindOf(err), op, "%s: %w", what, err)
+	return inkan.Errorf(inkan.KindOf(err), op, "%w", &notShownError{ourSide{fmt.Errorf("%s: %w", what, err)}, name})
 }

@@ -57,7 +57,7 @@ func (o *order) deadFor(ctx context.Context, obj *orderObject, authzs []*authzOb
 	defer cancel()
 	o.countFailures(settle, failed)
 	o.giveBack(settle)
-	return inkan.Errorf(inkan.Rejected, o.c.op("order"), "%s: %w", inkan.Printable(text, 8*maxShown), inkan.ErrOrderDead).
+	return inkan.Errorf(inkan.Rejected, o.c.op("order"), "%s: %w", inkan.Printable(text, 8*maxShown), &inkan.RefusedError{Refusals: o.refusals(authzs), Err: inkan.ErrOrderDead}).
 		WithHint("%s", strings.Join(hints, "\n"))
 }
 

@@ -23,6 +23,9 @@ type order struct {
 	second    bool   // a first order turned out to be somebody else's
 	finalizes int
 
+	tasks   []*task      // the challenges that are being met
+	unshown map[way]bool // what a solver could not show
+
 	failuresChecked bool // by this call, which need not look twice
 
 	csrOnce sync.Once
@@ -199,5 +202,13 @@ func (o *order) journalError(ctx context.Context, what string, err error) error 
 	if ctx.Err() != nil {
 		return interrupted(ctx, "journal", err)
 	}
-	return inkan.Errorf(inkan.KindOf(err), "journal", "%s it: %w", what, err)
+	return inkan.Errorf(inkan.KindOf(err), "journal", "%s it: %w", what, ourSide{err})
 }
+
+// ourSide marks err as an [inkan.ErrOurSide].
+type ourSide struct{ error }
+
+func (e ourSide) Unwrap() error { return e.error }
+
+// Is implements the interface of errors.Is.
+func (ourSide) Is(target error) bool { return target == inkan.ErrOurSide }

@@ -102,6 +102,11 @@ func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject
 		func(string) ([]byte, error) { return mustJSON(payload), nil })
 	if err != nil {
 		o.orderRefused(ctx, err, buckets)
+		if p := problemOf(err); p != nil {
+			if refused := o.refusalsIn(p); len(refused) > 0 {
+				return nil, &inkan.RefusedError{Refusals: refused, Err: err}
+			}
+		}
 		return nil, err
 	}
 	obj, err := o.parse(op, resp)

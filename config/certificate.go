@@ -51,6 +51,7 @@ func (l *loader) request(e entry, path string, c *certificate) inkan.Certificate
 		RequireProfile: c.RequireProfile,
 		Lifetime:       time.Duration(c.Lifetime),
 		PreferredChain: c.PreferredChain,
+		AllowSubset:    c.AllowSubset,
 		Targets:        c.Deploy.texts(),
 	}
 	if c.ReuseKey {

@@ -26,12 +26,13 @@ type settings struct {
 	CA             words         `json:"ca" help:"the CA, or several in order of preference" default:"letsencrypt"`
 	Account        word          `json:"account" help:"the account at the CA" default:"default"`
 	Key            words         `json:"key" help:"ecdsa-p256, ecdsa-p384, ecdsa-p521, rsa-2048, rsa-3072, rsa-4096 or ed25519" default:"ecdsa-p256"`
-	Validate       rules         `json:"validate" help:"the solver, or a map of patterns (*, a name, *.domain) to solvers of which the first that matches is taken; none if the CA asks for no proof"`
+	Validate       rules         `json:"validate" help:"the solver, several in order of preference (another is tried when one fails), or a map of patterns (*, a name, *.domain) to these; none if the CA asks for no proof"`
 	Deploy         words         `json:"deploy" help:"the targets, in this order"`
 	Profile        string        `json:"profile" help:"the CA's certificate profile"`
 	RequireProfile bool          `json:"require_profile" help:"fail rather than go without the profile"`
 	PreferredChain string        `json:"preferred_chain" help:"common name of the topmost issuer of the chain to take"`
 	Lifetime       plug.Duration `json:"lifetime" help:"the lifetime to ask for, such as 7d; absent leaves it to the CA"`
+	AllowSubset    bool          `json:"allow_subset" help:"leave out names that the CA refuses rather than go without a certificate"`
 	ReuseKey       bool          `json:"reuse_key" help:"keep the private key on renewal"`
 }
 
@@ -180,27 +181,42 @@ type rule struct {
 }
 
 func (r *rules) DecodeNode(n *plug.Node, res plug.Resolver) error {
-	if _, ok := n.Value.([]plug.Field); !ok {
-		*r = rules{{solver: word{}}}
-		return (*r)[0].solver.DecodeNode(n, res)
+	fields, ok := n.Value.([]plug.Field)
+	if !ok {
+		return r.add("", n, res)
 	}
 	var problems plug.Problems
-	for _, f := range n.UniqueFields("", &problems) {
-		one := rule{match: f.Key}
-		if err := one.solver.DecodeNode(f.Value, res); err != nil {
-			problems.AddError(f.Value.Pos, f.Key, err)
-		}
+	if fields = n.UniqueFields("", &problems); len(fields) == 0 {
+		return problems.Err()
+	}
+	for _, f := range fields {
 		match, err := pattern(f.Key)
 		if err != nil {
 			problems.AddError(f.Pos, "", err)
 		}
-		one.match = match
-		*r = append(*r, one)
+		if err := r.add(match, f.Value, res); err != nil {
+			problems.AddError(f.Value.Pos, f.Key, err)
+		}
 	}
 	return problems.Err()
 }
 
-func (rules) OptionType() string { return "string or map of patterns to strings" }
+// add adds the solvers of one pattern, in order of preference.
+func (r *rules) add(match string, n *plug.Node, res plug.Resolver) error {
+	var solvers words
+	if err := solvers.DecodeNode(n, res); err != nil {
+		return err
+	}
+	if len(solvers) == 0 {
+		return fmt.Errorf("it names no solver")
+	}
+	for _, w := range solvers {
+		*r = append(*r, rule{match, w})
+	}
+	return nil
+}
+
+func (rules) OptionType() string { return "string, list of strings, or map of patterns to these" }
 
 // pattern returns a pattern of a rule in canonical form.
 func pattern(s string) (string, error) {

@@ -110,6 +110,7 @@ func difference(was, is *inkan.CertificateRequest) string {
 	differ("lifetime", was.Lifetime, is.Lifetime)
 	differ("certificate signing request", was.CSR, is.CSR)
 	differ("preferred chain", was.PreferredChain, is.PreferredChain)
+	differ("names the CA refuses", was.AllowSubset, is.AllowSubset)
 	differ("validation", was.Validations, is.Validations)
 	differ("targets "+targetsOf(is), was.Targets, is.Targets)
 	return strings.Join(words, ", ")

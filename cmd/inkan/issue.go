@@ -34,6 +34,7 @@ type requestFlags struct {
 	profile        string
 	requireProfile bool
 	preferredChain string
+	allowSubset    bool
 	lifetime       plug.Duration
 
 	deployDir string
@@ -54,6 +55,7 @@ func (r *requestFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.profile, "profile", "", "prefer the CA's certificate profile `NAME`")
 	f.BoolVar(&r.requireProfile, "require-profile", false, "fail rather than go without the profile")
 	f.StringVar(&r.preferredChain, "preferred-chain", "", "prefer the chain whose topmost issuer has the common name `CN`")
+	f.BoolVar(&r.allowSubset, "allow-subset", false, "leave out names that the CA refuses rather than go without a certificate")
 	f.Var(durationFlag{&r.lifetime}, "lifetime", "ask for a certificate that lives `TIME`, such as 7d; many CAs refuse")
 	f.StringVar(&r.deployDir, "deploy-dir", "", "place the files in `DIR`/<name>/ (default: live/ in the data directory; none: nowhere)")
 	f.StringVar(&r.run, "run", "", "run the command `CMD` after each change; no shell reads it")

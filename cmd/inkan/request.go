@@ -133,6 +133,9 @@ func (a *app) applyFlags(ctx context.Context, m *inkan.Manager, r *requestFlags,
 	if f.Changed("preferred-chain") {
 		req.PreferredChain = r.preferredChain
 	}
+	if f.Changed("allow-subset") {
+		req.AllowSubset = r.allowSubset
+	}
 	if f.Changed("lifetime") {
 		req.Lifetime = time.Duration(r.lifetime)
 	}

@@ -275,6 +275,9 @@ func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord
 	for _, v := range r.Validations {
 		a.field("validation", a.validationTitle(ctx, v))
 	}
+	if r.AllowSubset {
+		a.field("subset", "names that the CA refuses are left out")
+	}
 	origin := map[string]string{inkan.OriginCLI: "the command line", inkan.OriginConfig: "the configuration file",
 		inkan.OriginImport: "an import", inkan.OriginAPI: "the API"}[d.Origin]
 	a.field("asked by", origin)

@@ -1,0 +1,177 @@
+package inkan
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// alternative is what can be tried instead of the order that failed.
+type alternative struct {
+	at     time.Time // when; now, if no limit stands against it
+	reason string
+	change func(*State)
+}
+
+// errAlternative wraps the failure of an attempt after which another is made
+// at once, in another way.
+type errAlternative struct {
+	error
+	reason string
+}
+
+func (e *errAlternative) Unwrap() error { return e.error }
+
+// alternative decides, after an order failed with cause, whether another way of
+// validation, fewer names or another CA may bring the certificate. Nil leaves
+// the next try to the back-off. Pure.
+func (a *attempt) alternative(cause error, st State, now time.Time) *alternative {
+	kind := KindOf(cause)
+	if !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||
+		slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) && !errors.Is(cause, ErrOrderDead) {
+		return nil // no CA was asked, or it may have issued
+	}
+	refusals := refusalsOf(cause)
+	all := withRefusals(st.Refusals, refusals, now)
+	at := now
+	for _, r := range refusals {
+		at = later(at, refusedUntil(all, r.Identifier, now))
+	}
+	if len(refusals) > 0 {
+		if words := a.otherWays(st, refusals, now); words != "" {
+			return &alternative{at, words, func(*State) {}}
+		}
+		if left := a.otherNames(st, refusals); len(left) > 0 {
+			return &alternative{at, fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *State) {
+				s.Without = append(slices.Clone(s.Without), left...)
+			}}
+		}
+	}
+	ca := a.journals[0].r.v.CA
+	failed := append(slices.Clone(st.FailedCAs), ca)
+	if next := nextCA(a.o, failed, now); !slices.Contains(failed, next) {
+		return &alternative{at, fmt.Sprintf("asking %s instead of %s", next, ca), func(s *State) {
+			s.FailedCAs, s.Without = failed, nil
+		}}
+	}
+	return nil
+}
+
+// otherWays says which ways are left for the identifiers that were refused; ""
+// unless there is one for each that no CA refused of late.
+func (a *attempt) otherWays(st State, refusals []Refusal, now time.Time) string {
+	all := withRefusals(st.Refusals, refusals, now)
+	words := ""
+	for _, r := range refusals {
+		if r.Type == "" {
+			return ""
+		}
+		ways := Ways(a.req.Validations, all, r.Identifier)
+		if len(ways) == 0 || !lastRefused(all, r.Identifier, ways[0]).IsZero() {
+			return ""
+		}
+		words = fmt.Sprintf("showing control over %s by %s (solver %s)", r.Identifier, ways[0].Type, ways[0].Solver)
+	}
+	return words
+}
+
+// otherNames returns the identifiers to leave out, if the request allows it and
+// any are left.
+func (a *attempt) otherNames(st State, refusals []Refusal) []Identifier {
+	if !a.req.AllowSubset || len(a.journals) != 1 {
+		return nil
+	}
+	var out []Identifier
+	for _, r := range refusals {
+		if slices.Contains(a.journals[0].r.v.Identifiers, r.Identifier) && !slices.Contains(out, r.Identifier) {
+			out = append(out, r.Identifier)
+		}
+	}
+	if len(out) >= len(a.journals[0].r.v.Identifiers) {
+		return nil
+	}
+	return out
+}
+
+func refusalsOf(err error) []Refusal {
+	if e, ok := errors.AsType[*RefusedError](err); ok {
+		return e.Refusals
+	}
+	return nil
+}
+
+// wantedNow returns the identifiers to order: those of the request without the
+// ones that this round leaves out.
+func wantedNow(req CertificateRequest, st State) []Identifier {
+	if !req.AllowSubset {
+		return req.Identifiers
+	}
+	ids := slices.DeleteFunc(slices.Clone(req.Identifiers), func(id Identifier) bool { return slices.Contains(st.Without, id) })
+	if len(ids) == 0 {
+		return req.Identifiers
+	}
+	return ids
+}
+
+// nextCA returns the CA to order from: the first in the user's order that has
+// not failed since the last pause, among those that the slack allows. If all of
+// these failed, the first.
+func nextCA(o *Observed, failed []string, now time.Time) string {
+	cas := o.Request.CAs
+	allowed := cas[:allowedCAs(o, len(cas), now)]
+	for _, ca := range allowed {
+		if !slices.Contains(failed, ca) {
+			return ca
+		}
+	}
+	return cas[0]
+}
+
+// allowedCAs returns how many of n CAs may be asked. What decides is the slack
+// that is left, not how often the first one failed: with two CAs the second is
+// asked when half of the time between renewal and expiry has gone by, with
+// three the others after a third and two thirds. All may be asked when there is
+// no slack: no certificate that answers the request, one that has run out, or
+// one that its CA wants replaced much earlier than by its age, since it may be
+// revoked any hour.
+func allowedCAs(o *Observed, n int, now time.Time) int {
+	if n < 2 || o.Version == nil || o.Request == nil || !o.answers() {
+		return n
+	}
+	end := o.Version.validUntil()
+	r := o.renewal(now)
+	lead, left := end.Sub(r.at), end.Sub(now)
+	if left <= 0 || lead <= 0 || r.byCA && early(o.firstToExpire(), o.advice().End) && o.advice().End.Before(now) {
+		return n
+	}
+	k := 1
+	for k < n && left <= lead*time.Duration(n-k)/time.Duration(n) {
+		k++
+	}
+	return k
+}
+
+// early reports whether a window that ends then is no matter of age: CAs
+// suggest the time around two thirds of the life, or half of a short one.
+func early(leaf *x509.Certificate, end time.Time) bool {
+	life := leaf.NotAfter.Sub(leaf.NotBefore)
+	usual := life / 2
+	if life < shortLife {
+		usual = life * 2 / 3
+	}
+	return leaf.NotAfter.Sub(end) > usual
+}
+
+// answers reports whether the version in force is what the request asks for.
+func (o *Observed) answers() bool {
+	for _, kt := range o.Request.KeyTypes {
+		if !slices.ContainsFunc(o.Version.Pairs, func(p Pair) bool {
+			return p.KeyType == kt && slices.ContainsFunc(o.Request.CAs, func(ca string) bool { return p.Ask == o.Request.Ask(ca, kt) })
+		}) {
+			return false
+		}
+	}
+	return true
+}
