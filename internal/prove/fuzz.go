@@ -165,7 +165,7 @@ func (t *target) step(ctx context.Context, binary, corpus string, goal float64) 
 	t.Execs += execs
 	t.Corpus = max(t.Corpus, total)
 	switch {
-	case err != nil:
+	case err != nil && !outOfTime(out.String()):
 		t.Failed = fuzzFailure(out.String())
 		io.Copy(os.Stderr, &out)
 	case used == 0:
@@ -196,6 +196,16 @@ func fuzzFailure(out string) string {
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	return lines[len(lines)-1]
 }
+
+// outOfTime reports whether a run failed only because its time was up in the
+// middle of an input (golang.org/issue/75804). A target that got nowhere in its
+// time hangs, and that is a finding.
+func outOfTime(out string) bool {
+	execs, _ := fuzzFigures(out)
+	return execs > 0 && bareDeadline.MatchString(out) && !failingInput.MatchString(out)
+}
+
+var bareDeadline = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n    context deadline exceeded\nFAIL\n`)
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz[A-Za-z0-9_]*)\(`)
 

@@ -90,6 +90,22 @@ FAIL
 	}
 }
 
+// Go's own mistake at the end of the time is no finding; all else is.
+func TestOutOfTime(t *testing.T) {
+	const ran = "fuzz: elapsed: 7s, execs: 80125 (17877/sec), new interesting: 18 (total: 169)\n"
+	const deadline = "--- FAIL: FuzzOpen (7.08s)\n    context deadline exceeded\nFAIL\n"
+	for out, want := range map[string]bool{
+		ran + deadline: true,
+		deadline:       false,
+		ran + "--- FAIL: FuzzOpen (7.08s)\n    --- FAIL: FuzzOpen (0.00s)\n        x_test.go:1: context deadline exceeded\n\n    Failing input written to testdata/fuzz/FuzzOpen/1\nFAIL\n": false,
+		ran + "--- FAIL: FuzzOpen (7.08s)\n    fuzzing process hung or terminated unexpectedly: exit status 2\nFAIL\n":                                                                      false,
+	} {
+		if outOfTime(out) != want {
+			t.Errorf("%v is wrong for\n%s", !want, out)
+		}
+	}
+}
+
 // A run that was ended goes on with what it has; a target that failed is tried again.
 func TestResume(t *testing.T) {
 	f := fuzzing{Targets: []*target{{Package: "p", Name: "A"}, {Package: "p", Name: "B"}, {Package: "q", Name: "A"}}}
