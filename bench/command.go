@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inkan-acme/inkan/internal/testca"
@@ -52,7 +53,7 @@ func issueProcess(ctx context.Context, b *bench) (_ result, err error) {
 	if err != nil {
 		return result{}, err
 	}
-	s, err := newSite(ctx, dir, testca.Options{})
+	s, err := newSite(ctx, dir, caName, testca.Options{})
 	if err != nil {
 		return result{}, err
 	}
@@ -73,10 +74,46 @@ func issueProcess(ctx context.Context, b *bench) (_ result, err error) {
 	}
 	requests := s.spent().since(before).requests / len(all)
 	u := middleUsage(all)
-	return result{
+	r := result{
 		measured: fmt.Sprintf("%s, %s", milliseconds(u.cpu), mebibytes(u.peak)),
 		remark:   fmt.Sprintf("%s from start to end with the files placed, %d CA requests%s", seconds(u.wall), requests, u.missed(maxCPU, 0)),
-	}, nil
+		values:   map[string]float64{"inkan_cpu_s": u.cpu.Seconds(), "inkan_peak_bytes": float64(u.peak), "inkan_wall_s": u.wall.Seconds(), "requests": float64(requests)},
+	}
+	var words []string
+	for _, name := range []string{acmez, certMagic, autocert} {
+		theirs, err := b.peerProcess(ctx, name)
+		if err != nil {
+			return result{}, fmt.Errorf("%s: %w", name, err)
+		}
+		if theirs == nil {
+			continue
+		}
+		words = append(words, against(name, fmt.Sprintf("%s, %s", milliseconds(theirs.cpu), mebibytes(theirs.peak)), theirs.cpu.Seconds()/u.cpu.Seconds()))
+		r.values[name+"_cpu_s"], r.values[name+"_peak_bytes"] = theirs.cpu.Seconds(), float64(theirs.peak)
+	}
+	if len(words) > 0 {
+		r.peers = strings.Join(words, ", ")
+		r.remark += "; the others are the least program around the library"
+	}
+	return r, nil
+}
+
+// peerProcess measures the whole process of one issuance by a peer; nil if the
+// peers could not be built.
+func (b *bench) peerProcess(ctx context.Context, name string) (_ *usage, err error) {
+	p, err := b.newPeer(ctx, name, testca.Options{})
+	if err != nil || p == nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	all := make([]usage, b.repeats)
+	for i := range all {
+		if _, all[i], err = p.issue(ctx, true, 1); err != nil {
+			return nil, err
+		}
+	}
+	u := middleUsage(all)
+	return &u, nil
 }
 
 // renewProcess measures the run of a timer that finds nothing to do.
@@ -103,7 +140,9 @@ func renewProcess(certificates int) func(context.Context, *bench) (result, error
 		}
 		u := middleUsage(all)
 		remark := fmt.Sprintf("CPU %s; recorded in %.0f s%s", milliseconds(u.cpu), took.Seconds(), u.missed(0, maxRenew))
-		return result{measured: fmt.Sprintf("%s, %s, %d CA requests", milliseconds(u.wall), mebibytes(u.peak), b.seeds.ca.Count("")-before), remark: remark}, nil
+		requests := b.seeds.ca.Count("") - before
+		return result{measured: fmt.Sprintf("%s, %s, %d CA requests", milliseconds(u.wall), mebibytes(u.peak), requests), remark: remark,
+			values: map[string]float64{"inkan_s": u.wall.Seconds(), "inkan_cpu_s": u.cpu.Seconds(), "inkan_peak_bytes": float64(u.peak), "requests": float64(requests)}}, nil
 	}
 }
 

@@ -2,11 +2,16 @@
 // a table. The CA runs in process on loopback with a simulated round trip; the
 // floor is what the least possible client needed in the same run.
 //
-//	go run ./bench [-run regexp] [-n repeats] [-dir directory] [-cpuprofile file]
+// Beside Inkan it measures acmez, CertMagic and autocert, the other ACME
+// libraries for Go, each as its documentation shows: see bench/peers. What they
+// need is fetched and built on the first run; without it their column is empty.
+//
+//	go run ./bench [-run regexp] [-n repeats] [-long] [-json] [-dir directory] [-cpuprofile file]
 package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,6 +21,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,6 +38,8 @@ func main() {
 func run() (err error) {
 	only := flag.String("run", "", "measure only rows whose name matches this `regexp`")
 	repeats := flag.Int("n", 5, "repeat each measurement this often and print the median")
+	long := flag.Bool("long", false, "also measure what takes minutes: CertMagic with its limiter")
+	asJSON := flag.Bool("json", false, "print one JSON object a line in place of the table; keys that end in _s are seconds, _ns nanoseconds, _bytes bytes")
 	dir := flag.String("dir", "", "work in a new directory below this `directory`, on the disk to measure (default: that for temporary files)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to `file`")
 	flag.Parse()
@@ -64,10 +72,14 @@ func run() (err error) {
 	}
 	b := &bench{dir: work, repeats: *repeats}
 	defer func() { err = errors.Join(err, b.close()) }()
-	fmt.Printf("%s %s/%s, %d CPUs, files in %s, median of %d\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), work, *repeats)
-	table := [][]string{{"name", "measured", "target", "floor of same run", "remark"}}
+	machine := fmt.Sprintf("%s %s/%s, %d CPUs, files in %s, median of %d", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), work, *repeats)
+	out := json.NewEncoder(os.Stdout)
+	if !*asJSON {
+		fmt.Printf("%s\n\n", machine)
+	}
+	table := [][]string{{"name", "measured", "target", "floor of same run", "others in the same run, and times Inkan", "remark"}}
 	failed := 0
-	for _, r := range rows() {
+	for _, r := range rows(*long) {
 		if !match.MatchString(r.name) {
 			continue
 		}
@@ -79,13 +91,21 @@ func run() (err error) {
 			failed++
 			got = result{measured: "failed", remark: err.Error()}
 		}
-		table = append(table, []string{r.name, got.measured, r.target, got.floor, got.remark})
+		table = append(table, []string{r.name, got.measured, r.target, got.floor, got.peers, got.remark})
+		if *asJSON {
+			line := jsonRow{machine, r.name, r.target, got.measured, got.floor, got.peers, got.remark, strings.Contains(got.remark, "MISSED"), err != nil, got.values}
+			if err := out.Encode(line); err != nil {
+				return err
+			}
+		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	if err := printTable(os.Stdout, table); err != nil {
-		return err
+	if !*asJSON {
+		if err := printTable(os.Stdout, table); err != nil {
+			return err
+		}
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d rows could not be measured", failed)
@@ -94,8 +114,22 @@ func run() (err error) {
 }
 
 // rows lists every row in the order of the table.
-func rows() []row {
-	return slices.Concat(durableRows(), floorRows(), issueRows(), commandRows(), serveRows())
+func rows(long bool) []row {
+	return slices.Concat(durableRows(), floorRows(), issueRows(long), commandRows(), serveRows())
+}
+
+// jsonRow is one row for machines.
+type jsonRow struct {
+	Machine  string             `json:"machine"`
+	Name     string             `json:"name"`
+	Target   string             `json:"target,omitempty"`
+	Measured string             `json:"measured"`
+	Floor    string             `json:"floor,omitempty"`
+	Others   string             `json:"others,omitempty"`
+	Remark   string             `json:"remark,omitempty"`
+	Missed   bool               `json:"missed"`
+	Failed   bool               `json:"failed"`
+	Values   map[string]float64 `json:"values,omitempty"`
 }
 
 // row is one line of the table.
@@ -109,7 +143,9 @@ type row struct {
 type result struct {
 	measured string
 	floor    string
+	peers    string
 	remark   string
+	values   map[string]float64 // for machines; the unit is the end of the key
 }
 
 // bench is what the rows share.
@@ -121,6 +157,10 @@ type bench struct {
 	seeds  *seeds      // for the renew rows
 	memory inkan.Store // for the GetCertificate rows
 	atEnd  []func() error
+
+	peerDir    string // the peers' programs, once they are built
+	peerErr    error  // why they could not be
+	peerServed map[string]*peerSpeeds
 }
 
 // close ends what rows left for each other.
@@ -143,18 +183,27 @@ func (b *bench) median(f func() (time.Duration, error)) (time.Duration, error) {
 	return m[0], err
 }
 
+// patience bounds how long one function is repeated.
+const patience = 10 * time.Second
+
 // medians runs the functions in turn, so that all meet the same weather, and
-// returns the middle of the times of each.
+// returns the middle of the times of each. What has run for patience is not
+// repeated again.
 func (b *bench) medians(fs ...func() (time.Duration, error)) ([]time.Duration, error) {
 	times := make([][]time.Duration, len(fs))
 	m := make([]time.Duration, len(fs))
+	total := make([]time.Duration, len(fs))
 	for range b.repeats {
 		for i, f := range fs {
+			if total[i] >= patience {
+				continue
+			}
 			took, err := f()
 			if err != nil {
 				return m, err
 			}
 			times[i] = append(times[i], took)
+			total[i] += took
 		}
 	}
 	for i := range fs {

@@ -13,22 +13,23 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"iter"
 	"math/big"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/testca"
+	"github.com/inkan-acme/inkan/store"
 )
 
 // seeds is a data directory with many certificates, made by the engine itself
-// with a CA that signs in process. It grows from row to row.
+// with a CA that signs in process. Each is made in memory and then written as
+// the files that the file store reads; nothing is flushed, as that is not what
+// is measured. It grows from row to row.
 type seeds struct {
 	ca    *testca.CA // where a renewal would go
 	local *localCA
@@ -47,7 +48,7 @@ func (b *bench) seeded(ctx context.Context, want int) (data string, took time.Du
 		}
 	}
 	s := b.seeds
-	loose := &looseStore{filepath.Join(s.data, "store")}
+	dir := filepath.Join(s.data, "store")
 	work := make(chan int, want)
 	for i := s.have; i < want; i++ {
 		work <- i
@@ -58,7 +59,12 @@ func (b *bench) seeded(ctx context.Context, want int) (data string, took time.Du
 	for w := range errs {
 		all.Go(func() {
 			for i := range work {
-				if errs[w] = s.local.record(ctx, loose, fmt.Sprintf("n%06d.example.test", i)); errs[w] != nil {
+				made := store.Mem()
+				errs[w] = s.local.record(ctx, made, fmt.Sprintf("n%06d.example.test", i))
+				if errs[w] == nil {
+					errs[w] = writeOut(ctx, made, dir)
+				}
+				if errs[w] != nil {
 					return
 				}
 			}
@@ -67,6 +73,43 @@ func (b *bench) seeded(ctx context.Context, want int) (data string, took time.Du
 	all.Wait()
 	s.have = max(s.have, want)
 	return s.data, time.Since(start), errors.Join(errs...)
+}
+
+// writeOut writes every value of a store into the directory of a file store.
+func writeOut(ctx context.Context, s inkan.Store, dir string) error {
+	for key, err := range s.List(ctx, "", "") {
+		if err != nil {
+			return err
+		}
+		data, _, err := s.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(dir, key)
+		err = os.WriteFile(file, data, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			if err = os.MkdirAll(filepath.Dir(file), 0o700); err == nil {
+				err = os.WriteFile(file, data, 0o600)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeEach removes what is in dir, one goroutine for each entry: a million
+// files take a while.
+func removeEach(dir string) error {
+	entries, err := os.ReadDir(dir)
+	errs := make([]error, len(entries))
+	var all sync.WaitGroup
+	for i, e := range entries {
+		all.Go(func() { errs[i] = os.RemoveAll(filepath.Join(dir, e.Name())) })
+	}
+	all.Wait()
+	return errors.Join(append(errs, err)...)
 }
 
 func newSeeds(ctx context.Context, b *bench) (_ *seeds, err error) {
@@ -78,12 +121,12 @@ func newSeeds(ctx context.Context, b *bench) (_ *seeds, err error) {
 	if err != nil {
 		return nil, err
 	}
-	site, err := newSite(ctx, dir, testca.Options{})
+	site, err := newSite(ctx, dir, caName, testca.Options{})
 	if err != nil {
 		return nil, err
 	}
 	s.ca, s.data = site.CA, site.data
-	b.atEnd = append(b.atEnd, site.Close)
+	b.atEnd = append(b.atEnd, site.Close, func() error { return removeEach(filepath.Join(s.data, "store")) })
 	options, err := json.Marshal(map[string]string{"directory": s.ca.DirectoryURL, "roots": site.roots})
 	if err != nil {
 		return nil, err
@@ -128,7 +171,7 @@ func (l *localCA) record(ctx context.Context, s inkan.Store, name string) error 
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return &ca, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return noSolver{}, nil },
 	}
-	req, err := request([]string{name})
+	req, err := request(caName, []string{name})
 	if err != nil {
 		return err
 	}
@@ -188,64 +231,3 @@ type noSolver struct{}
 
 func (noSolver) Present(context.Context, []inkan.Challenge) ([]inkan.Undo, error) { return nil, nil }
 func (noSolver) CleanUp(context.Context, []inkan.Challenge) error                 { return nil }
-
-// looseStore writes the files that the file store reads, but flushes nothing
-// and compares nothing: each key has one writer here.
-type looseStore struct{ dir string }
-
-const anyRev inkan.Rev = "any"
-
-func (s *looseStore) Get(_ context.Context, key string) ([]byte, inkan.Rev, error) {
-	data, err := os.ReadFile(filepath.Join(s.dir, key))
-	return data, anyRev, err
-}
-
-func (s *looseStore) Put(_ context.Context, key string, data []byte, old inkan.Rev) (inkan.Rev, error) {
-	path := filepath.Join(s.dir, key)
-	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
-	if old != "" {
-		flags = os.O_WRONLY | os.O_TRUNC
-	}
-	for {
-		f, err := os.OpenFile(path, flags, 0o600)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && old == "":
-			// Another writer's Delete may remove a directory meanwhile.
-			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return "", err
-			}
-			continue
-		case errors.Is(err, fs.ErrExist):
-			return "", inkan.ErrConflict
-		case err != nil:
-			return "", err
-		}
-		_, err = f.Write(data)
-		return anyRev, errors.Join(err, f.Close())
-	}
-}
-
-func (s *looseStore) List(_ context.Context, prefix, _ string) iter.Seq2[string, error] {
-	return func(yield func(string, error) bool) {
-		// The engine lists no more than one small directory here.
-		err := filepath.WalkDir(filepath.Join(s.dir, prefix), func(path string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() && !yield(strings.TrimPrefix(path, s.dir+"/"), nil) {
-				return fs.SkipAll
-			}
-			return err
-		})
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			yield("", err)
-		}
-	}
-}
-
-func (s *looseStore) Delete(_ context.Context, key string) error {
-	path := filepath.Join(s.dir, key)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for dir := filepath.Dir(path); dir != s.dir && os.Remove(dir) == nil; dir = filepath.Dir(dir) {
-	}
-	return nil
-}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,8 +79,27 @@ func serve(loaded, asked int, most time.Duration) func(context.Context, *bench) 
 		if allocs > 0 || bytes > maxBytes {
 			words += "; MISSED: allocations or bytes"
 		}
-		return result{measured: fmt.Sprintf("%.0f ns, %d allocations, %d bytes a certificate", nanoseconds, allocs, bytes),
-			remark: fmt.Sprintf("%d certificates of one name each under one issuer%s", loaded, words)}, nil
+		out := result{measured: fmt.Sprintf("%.0f ns, %d allocations, %d bytes a certificate", nanoseconds, allocs, bytes),
+			remark: fmt.Sprintf("%d certificates of one name each under one issuer%s", loaded, words),
+			values: map[string]float64{"inkan_ns": nanoseconds, "inkan_allocations": float64(allocs), "inkan_bytes": float64(bytes)}}
+		var peers []string
+		for _, name := range []string{certMagic, autocert} { // acmez has none
+			theirs, err := b.peerServes(ctx, name, loaded)
+			if err != nil {
+				return result{}, fmt.Errorf("%s: %w", name, err)
+			}
+			if theirs == nil {
+				continue
+			}
+			s := theirs.Random
+			if asked == 1 {
+				s = theirs.Hot
+			}
+			peers = append(peers, against(name, fmt.Sprintf("%.0f ns, %d allocations, %d bytes", s.Nanoseconds, s.Allocations, theirs.Bytes), s.Nanoseconds/nanoseconds))
+			out.values[name+"_ns"], out.values[name+"_allocations"], out.values[name+"_bytes"] = s.Nanoseconds, float64(s.Allocations), float64(theirs.Bytes)
+		}
+		out.peers = strings.Join(peers, ", ")
+		return out, nil
 	}
 }
 

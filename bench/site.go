@@ -25,6 +25,7 @@ import (
 // with a document root, and the two stores.
 type site struct {
 	*testca.CA
+	ca      string // its name here
 	web     *http.Server
 	served  chan error
 	roots   string // file with the roots of the CA's endpoint
@@ -33,6 +34,7 @@ type site struct {
 	store   *countingStore
 	host    *countingStore
 	webroot *countingStore
+	workers int          // of a run; 0 is the default
 	next    atomic.Int64 // numbers the names
 }
 
@@ -41,9 +43,10 @@ const (
 	account = "default"
 )
 
-// newSite makes a site with its files below dir, and the account.
-func newSite(ctx context.Context, dir string, o testca.Options) (_ *site, err error) {
-	s := &site{docroot: filepath.Join(dir, "html"), data: filepath.Join(dir, "data"), roots: filepath.Join(dir, "roots.pem"), served: make(chan error, 1)}
+// newSite makes a site with its files below dir, and the account at a CA of
+// that name. Inkan keeps the published limits of a CA that it knows by name.
+func newSite(ctx context.Context, dir, ca string, o testca.Options) (_ *site, err error) {
+	s := &site{ca: ca, docroot: filepath.Join(dir, "html"), data: filepath.Join(dir, "data"), roots: filepath.Join(dir, "roots.pem"), served: make(chan error, 1)}
 	if s.CA, err = testca.New(o); err != nil {
 		return nil, err
 	}
@@ -102,7 +105,7 @@ func (s *site) Close() error {
 // client returns a client of the CA as a process makes it that starts anew: it
 // knows nothing but what the store holds.
 func (s *site) client() (*acme.Client, error) {
-	return acme.New(plug.Env{}, acme.Config{Name: caName, Directory: s.DirectoryURL, Roots: s.Roots}, inkan.Accounts(s.store, caName, account))
+	return acme.New(plug.Env{}, acme.Config{Name: s.ca, Directory: s.DirectoryURL, Roots: s.Roots}, inkan.Accounts(s.store, s.ca, account))
 }
 
 // manager returns a manager with default settings.
@@ -112,16 +115,17 @@ func (s *site) manager(client *acme.Client) (*inkan.Manager, error) {
 		return nil, err
 	}
 	return &inkan.Manager{
-		Store:  s.store,
-		Host:   s.host,
-		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return client, nil },
-		Solver: func(context.Context, string) (inkan.Solver, error) { return solver, nil },
-		Owner:  process.Self(),
-		Alive:  process.Alive,
+		Store:   s.store,
+		Host:    s.host,
+		Issuer:  func(context.Context, string, string) (inkan.Issuer, error) { return client, nil },
+		Solver:  func(context.Context, string) (inkan.Solver, error) { return solver, nil },
+		Workers: s.workers,
+		Owner:   process.Self(),
+		Alive:   process.Alive,
 	}, nil
 }
 
-// names returns fresh names.
+// names returns fresh names, all below one registered domain.
 func (s *site) names(n int) []string {
 	list := make([]string, n)
 	for i := range list {
@@ -130,14 +134,14 @@ func (s *site) names(n int) []string {
 	return list
 }
 
-// request asks for one certificate with these names.
-func request(names []string) (inkan.CertificateRequest, error) {
+// request asks for one certificate with these names from a CA.
+func request(ca string, names []string) (inkan.CertificateRequest, error) {
 	ids, err := inkan.ParseIdentifiers(names)
 	if err != nil {
 		return inkan.CertificateRequest{}, err
 	}
 	return inkan.CertificateRequest{
-		Name: inkan.NameFor(ids[0]), Identifiers: ids, CAs: []string{caName}, Account: account,
+		Name: inkan.NameFor(ids[0]), Identifiers: ids, CAs: []string{ca}, Account: account,
 		KeyTypes:    []inkan.KeyType{inkan.ECDSAP256},
 		Validations: []inkan.Validation{{Type: inkan.HTTP01, Solver: "webroot"}},
 	}, nil
@@ -177,7 +181,7 @@ func (s *site) issue(ctx context.Context, sets ...[]string) (took time.Duration,
 
 	opt := inkan.PlanOptions{Asked: true}
 	for _, set := range sets {
-		req, err := request(set)
+		req, err := request(s.ca, set)
 		if err != nil {
 			return 0, cost{}, err
 		}
