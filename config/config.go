@@ -148,6 +148,10 @@ func (l *loader) instances() {
 		_, err := checkInstance(l, &set.Stores, e)
 		l.add("stores."+e.name, e.node, err)
 	}
+	for _, e := range doc.DNS {
+		_, err := checkInstance(l, &set.DNS, e)
+		l.add("dns."+e.name, e.node, err)
+	}
 	for _, e := range doc.Solvers {
 		_, err := checkInstance(l, &set.Solvers, e)
 		l.add("solvers."+e.name, e.node, err)
@@ -203,6 +207,8 @@ func (c *Config) namesOf(kind string) []string {
 		return c.doc.Stores.names()
 	case c.set.Solvers.Name():
 		return c.doc.Solvers.names()
+	case c.set.DNS.Name():
+		return c.doc.DNS.names()
 	case c.set.Deployers.Name():
 		return c.doc.Targets.names()
 	}

@@ -106,6 +106,8 @@ func (in *Instances) resolver() plug.Resolver {
 			return open(in, &set.Stores, doc.Stores, "stores", name)
 		case set.Solvers.Name():
 			return open(in, &set.Solvers, doc.Solvers, "solvers", name)
+		case set.DNS.Name():
+			return open(in, &set.DNS, doc.DNS, "dns", name)
 		case set.Deployers.Name():
 			return open(in, &set.Deployers, doc.Targets, "targets", name)
 		}

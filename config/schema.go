@@ -17,6 +17,7 @@ type document struct {
 	Store        plug.Ref[inkan.Store] `json:"store" help:"where state is kept; default: the directory store in the data directory"`
 	Stores       section[instance]     `json:"stores" help:"further stores, by name"`
 	Solvers      section[instance]     `json:"solvers" help:"ways of showing control over names, by name"`
+	DNS          section[instance]     `json:"dns" help:"DNS hosts at which dns-01 puts its records, by name"`
 	Targets      section[instance]     `json:"targets" help:"places to which certificates are deployed, by name"`
 	Certificates section[certificate]  `json:"certificates" help:"the certificates wanted, by name"`
 }

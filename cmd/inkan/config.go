@@ -4,12 +4,14 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/inkan-acme/inkan/config"
 )
 
 func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check the configuration file",
+		Short: "Check the configuration file, or describe its format",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  subcommand,
 	}
@@ -21,6 +23,20 @@ at once, each as FILE:LINE:COLUMN: what is wrong. It opens nothing and asks
 nobody; secrets in other files are not read.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error { return a.checkConfig() },
+	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of the configuration file, for editors",
+		Long: `Prints a JSON Schema with which an editor completes and checks the file while
+it is written. With the YAML language server, the first line of the file says
+where it is:
+
+  # yaml-language-server: $schema=inkan.schema.json`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := a.stdout.Write(config.JSONSchema(a.set))
+			return err
+		},
 	})
 	return cmd
 }
