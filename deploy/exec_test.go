@@ -341,15 +341,16 @@ func TestExecOnce(t *testing.T) {
 }
 
 // Law 6: secrets of the options are in no log and no error.
-func TestExecKeepsSecrets(t *testing.T) {
+func TestN01ExecKeepsSecrets(t *testing.T) {
 	var log bytes.Buffer
-	c := deploy.ExecConfig{Shell: "exit 1", Env: map[string]plug.Secret{"TOKEN": plug.NewSecret("hush")}}
+	// Also when the command itself tells them.
+	c := deploy.ExecConfig{Shell: "set -x; : $TOKEN; exit 1", Env: map[string]plug.Secret{"TOKEN": plug.NewSecret("hush-hush")}}
 	d, err := deploy.Exec(plug.Env{Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = d.Deploy(t.Context(), inkan.Deployment{Version: deploytest.NewCA(t).Version(t, "www", 1)})
-	if all := fmt.Sprintf("%v %+v %+v %s", err, c, d, log.String()); err == nil || strings.Contains(all, "hush") || !strings.Contains(log.String(), "command has run") {
+	if all := fmt.Sprintf("%v %+v %+v %s", err, c, d, log.String()); err == nil || strings.Contains(all, "hush") || !strings.Contains(log.String(), "command has run") || !strings.Contains(err.Error(), "[secret]") {
 		t.Error(all)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,6 +108,20 @@ func (c *Command) Op() string {
 	return "running " + inkan.Printable(filepath.Base(c.Args[0]), 80)
 }
 
+// hide returns the values that only the command was given: if it prints them, as
+// a shell does that runs with -x, they are taken out, as messages go far. What is
+// shorter than six bytes is no secret and may be part of any word.
+func (c *Command) hide() []string {
+	var secrets []string
+	for _, v := range c.Env {
+		if name, value, _ := strings.Cut(v, "="); len(value) >= 6 && name != "PATH" {
+			secrets = append(secrets, value)
+		}
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may hold another
+	return secrets
+}
+
 // Environ returns the whole environment of a call.
 func (c *Command) Environ(more ...string) []string {
 	vars := []string{"PATH=" + defaultPath, "HOME=" + home(), "LANG=C.UTF-8"}
@@ -136,7 +151,7 @@ func (c *Command) Run(ctx context.Context, call Call) ([]byte, error) {
 	}
 	limited, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	said := &tail{max: maxTail}
+	said := &tail{max: maxTail, hide: c.hide()}
 	out := &head{max: call.MaxOutput, rest: said}
 	cmd := exec.Command(path, append(args[1:len(args):len(args)], call.Args...)...)
 	cmd.Args[0] = args[0]

@@ -31,9 +31,13 @@ func (h *head) bytes() []byte {
 	return slices.Clone(h.buf)
 }
 
+// hidden stands for a secret that a command printed.
+const hidden = "[secret]"
+
 // tail keeps the end of what is written to it.
 type tail struct {
-	max int
+	max  int
+	hide []string // secrets
 
 	mu  sync.Mutex
 	buf []byte
@@ -53,7 +57,14 @@ func (t *tail) Write(p []byte) (int, error) {
 func (t *tail) lines() []string {
 	t.mu.Lock()
 	text := string(t.buf[max(0, len(t.buf)-t.max):])
+	cut := len(t.buf) > t.max
 	t.mu.Unlock()
+	for _, secret := range t.hide {
+		text = strings.ReplaceAll(text, secret, hidden)
+		if cut { // it may begin in the middle of one
+			text = text[min(len(text), len(secret)):]
+		}
+	}
 	var lines []string
 	for l := range strings.SplitSeq(text, "\n") {
 		if l = strings.TrimRight(l, " \r\t"); l != "" {
