@@ -52,11 +52,19 @@ type Challenge struct {
 	Wildcard   bool       `json:"wildcard,omitempty"`
 	URL        string     `json:"url"`           // the challenge's URL at the CA
 	Authz      string     `json:"authorization"` // the authorization's URL at the CA
-	Token      string     `json:"token"`         // checked: 22 to 256 characters of base64url (RFC 8555 section 8.1)
+	// Token is checked: 22 to 256 characters of base64url (RFC 8555 section
+	// 8.1). dns-persist-01 has none.
+	Token string `json:"token,omitempty"`
 	// KeyAuthorization is token + "." + thumbprint of the account key (RFC
 	// 8555 section 8.1). It is public once presented.
-	KeyAuthorization string `json:"key_authorization"`
-	Undo             Undo   `json:"undo,omitempty"`
+	KeyAuthorization string `json:"key_authorization,omitempty"`
+	// Account is the account's URL at the CA. It is set for the types whose
+	// proof names the account: dns-account-01 and dns-persist-01.
+	Account string `json:"account,omitempty"`
+	// Issuers are the issuer domain names of which a dns-persist-01 record may
+	// name one. They are the CA's word: checked to be domain names.
+	Issuers []string `json:"issuers,omitempty"`
+	Undo    Undo     `json:"undo,omitempty"`
 }
 
 // The challenge types.
@@ -64,6 +72,10 @@ const (
 	HTTP01    = "http-01"
 	TLSALPN01 = "tls-alpn-01"
 	DNS01     = "dns-01"
+	// DNSAccount01 is of draft-ietf-acme-dns-account-label, DNSPersist01 of
+	// draft-ietf-acme-dns-persist.
+	DNSAccount01 = "dns-account-01"
+	DNSPersist01 = "dns-persist-01"
 )
 
 // DNSProvider is a DNS host at which TXT values can be added and removed.

@@ -97,6 +97,12 @@ type challengeObject struct {
 	Status string          `json:"status"`
 	Token  string          `json:"token"`
 	Error  json.RawMessage `json:"error"`
+
+	// Of dns-persist-01 (draft-ietf-acme-dns-persist-01 section 3.1). The draft
+	// is about to rename the first.
+	IssuerDomainNames    []string `json:"issuer-domain-names"`
+	NewIssuerDomainNames []string `json:"issuerDomainNames"`
+	AccountURI           string   `json:"accounturi"`
 }
 
 func parseAuthz(body []byte, url string) (*authzObject, error) {

@@ -48,7 +48,6 @@ func (o *order) choose(authzs []*authzObject) ([]*task, error) {
 }
 
 func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
-	op := o.c.op("challenge for " + id.Value)
 	for _, v := range inkan.Ways(o.r.Request.Validations, o.r.Refusals, id) {
 		if o.r.Solvers[v.Solver] == nil || o.unshown[way{id, v.Type, v.Solver}] {
 			continue
@@ -59,37 +58,76 @@ func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
 		if i < 0 {
 			continue
 		}
-		ch := a.Challenges[i]
-		// The token becomes a file name, a DNS value or part of a URL at the
-		// solver: nothing else may ever leave this function (reliability H02).
-		if len(ch.Token) < 22 || len(ch.Token) > 256 || !isBase64URL(ch.Token) {
-			return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 256 characters of base64url: %s",
-				v.Type, inkan.Printable(ch.Token, 40)).
-				WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
-		}
-		if err := o.c.hosts.check(ch.URL); err != nil {
-			return nil, badAnswer(op, err)
-		}
-		offered := make([]string, len(a.Challenges))
-		for i := range a.Challenges {
-			offered[i] = a.Challenges[i].Type
-		}
-		return &task{
-			Challenge: inkan.Challenge{
-				Solver: v.Solver, Type: v.Type,
-				Identifier: inkan.Identifier{Type: id.Type, Value: id.Base()}, Wildcard: id.Wildcard(),
-				URL: ch.URL, Authz: a.url, Token: ch.Token, KeyAuthorization: ch.Token + "." + o.acct.thumbprint,
-			},
-			id:       id,
-			offered:  offered,
-			answered: ch.Status == statusProcessing,
-		}, nil
+		return o.task(a, id, v, &a.Challenges[i])
 	}
-	return nil, o.noChallenge(op, a, id)
+	return nil, o.noChallenge(a, id)
+}
+
+// maxIssuers bounds the issuer domain names of a challenge
+// (draft-ietf-acme-dns-persist section 3.1).
+const maxIssuers = 10
+
+// task checks a challenge, which is the CA's word, before anything comes of it.
+func (o *order) task(a *authzObject, id inkan.Identifier, v inkan.Validation, ch *challengeObject) (*task, error) {
+	op := o.c.op("challenge for " + id.Value)
+	if err := o.c.hosts.check(ch.URL); err != nil {
+		return nil, badAnswer(op, err)
+	}
+	t := &task{
+		Challenge: inkan.Challenge{
+			Solver: v.Solver, Type: v.Type,
+			Identifier: inkan.Identifier{Type: id.Type, Value: id.Base()}, Wildcard: id.Wildcard(),
+			URL: ch.URL, Authz: a.url,
+		},
+		id:       id,
+		answered: ch.Status == statusProcessing,
+	}
+	for i := range a.Challenges {
+		t.offered = append(t.offered, a.Challenges[i].Type)
+	}
+	if v.Type == inkan.DNSAccount01 || v.Type == inkan.DNSPersist01 {
+		t.Account = o.acct.kid
+	}
+	if v.Type == inkan.DNSPersist01 {
+		return t, o.persistent(op, &t.Challenge, ch)
+	}
+	// The token becomes a file name, a DNS value or part of a URL at the
+	// solver: nothing else may ever leave this function (reliability H02).
+	if len(ch.Token) < 22 || len(ch.Token) > 256 || !isBase64URL(ch.Token) {
+		return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 256 characters of base64url: %s",
+			v.Type, inkan.Printable(ch.Token, 40)).
+			WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
+	}
+	t.Token, t.KeyAuthorization = ch.Token, ch.Token+"."+o.acct.thumbprint
+	return t, nil
+}
+
+// persistent fills in what a dns-persist-01 challenge says. A record for another
+// account would let that account issue for the name.
+func (o *order) persistent(op string, c *inkan.Challenge, ch *challengeObject) error {
+	if ch.AccountURI != "" && ch.AccountURI != o.acct.kid {
+		return inkan.Errorf(inkan.Operator, op, "the challenge wants a record for the account %s, which is not ours (%s)",
+			inkan.Printable(ch.AccountURI, 200), inkan.Printable(o.acct.kid, 200)).
+			WithHint("publish no such record: it would let that account get certificates for the name")
+	}
+	for _, name := range slices.Concat(ch.IssuerDomainNames, ch.NewIssuerDomainNames) {
+		id, err := inkan.ParseIdentifier(name)
+		if err != nil || id.Type != inkan.DNS || id.Wildcard() || len(c.Issuers) == maxIssuers {
+			return inkan.Errorf(inkan.Bug, op, "the issuer domain names of the dns-persist-01 challenge are not at most %d domain names", maxIssuers)
+		}
+		if !slices.Contains(c.Issuers, id.Value) {
+			c.Issuers = append(c.Issuers, id.Value)
+		}
+	}
+	if len(c.Issuers) == 0 {
+		return inkan.Errorf(inkan.Bug, op, "the dns-persist-01 challenge names no issuer domain")
+	}
+	return nil
 }
 
 // noChallenge explains why no challenge can be met.
-func (o *order) noChallenge(op string, a *authzObject, id inkan.Identifier) error {
+func (o *order) noChallenge(a *authzObject, id inkan.Identifier) error {
+	op := o.c.op("challenge for " + id.Value)
 	var offered, known []string
 	for _, ch := range a.Challenges[:min(len(a.Challenges), 20)] {
 		offered = append(offered, inkan.Printable(ch.Type, 40))
@@ -107,7 +145,7 @@ func (o *order) noChallenge(op string, a *authzObject, id inkan.Identifier) erro
 	e := inkan.Errorf(inkan.Operator, op, "no way to validate it: the CA offers %s, configured is %s",
 		orNone(slices.Compact(offered)), orNone(known))
 	if id.Wildcard() {
-		return e.WithHint("a wildcard name needs dns-01")
+		return e.WithHint("a wildcard name needs a way by DNS: dns-01, dns-account-01 or dns-persist-01")
 	}
 	return e.WithHint("configure one of the offered ways for this name")
 }
