@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,7 +103,7 @@ func lost(ctx, limited context.Context, q Question, timeout time.Duration, err e
 	switch {
 	case ctx.Err() != nil:
 		return &inkan.Error{Op: q.String(), Kind: inkan.KindOf(ctx.Err()), Err: ctx.Err()}
-	case limited.Err() != nil:
+	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return &inkan.Error{Op: q.String(), Err: &SilentError{fmt.Errorf("no answer within %v", timeout)}}
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok {
@@ -170,9 +171,9 @@ func typeName(t uint16) string {
 
 // Recurse asks the resolvers, one after the other, until one has an answer.
 func (c *Client) Recurse(ctx context.Context, name string, qtype uint16) (*Answer, error) {
-	servers := c.Resolvers
-	if len(servers) == 0 {
-		servers = system(ctx)
+	var servers []string
+	for _, s := range c.Asked(ctx) {
+		servers = append(servers, s.Addr)
 	}
 	return c.ask(ctx, servers, Question{Name: name, Type: qtype, Recurse: true})
 }
@@ -235,4 +236,17 @@ func withPort(server string, port int) string {
 		return server
 	}
 	return net.JoinHostPort(strings.Trim(server, "[]"), strconv.Itoa(port))
+}
+
+// Asked returns the resolvers that [Client.Recurse] asks.
+func (c *Client) Asked(ctx context.Context) []Server {
+	list := c.Resolvers
+	if len(list) == 0 {
+		list = system(ctx)
+	}
+	servers := make([]Server, len(list))
+	for i, s := range list {
+		servers[i] = Server{Host: s, Addr: withPort(s, 53)}
+	}
+	return servers
 }

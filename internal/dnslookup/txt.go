@@ -108,3 +108,13 @@ func parent(name string) string {
 	}
 	return name[i:]
 }
+
+// ValidName reports whether name is one that may have TXT records or be a
+// zone: letters, digits, hyphen and underscore in every label.
+func ValidName(name string) bool {
+	odd := func(c rune) bool {
+		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.')
+	}
+	_, ok := dns.IsDomainName(name)
+	return ok && name != "" && name != "." && !strings.ContainsFunc(name, odd)
+}
