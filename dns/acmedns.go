@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/txt"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -53,7 +54,7 @@ func ACMEDNS(env plug.Env, c ACMEDNSConfig) (inkan.DNSProvider, error) {
 type acmeDNS struct {
 	*rest
 	accounts []ACMEDNSAccount
-	locks    locks
+	locks    txt.Locks
 }
 
 // account returns the registration for a name in the server's zone.
@@ -88,7 +89,7 @@ func (p *acmeDNS) AddTXT(ctx context.Context, zoneName string, txts []inkan.TXT)
 			return inkan.Errorf(inkan.Operator, p.host, "a subdomain holds %d values, and more are wanted at %s", acmeDNSValues, t.Name)
 		}
 	}
-	unlock, err := p.locks.lock(ctx, namesOf(txts))
+	unlock, err := p.locks.Lock(ctx, txt.Names(txts))
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/txt"
 )
 
 // zone is a zone as a host knows it.
@@ -44,124 +45,11 @@ func (z zone) absolute(name string) string {
 	return name + "." + z.name + "."
 }
 
-// maxValue bounds a value. The longest that a challenge wants is that of
-// dns-persist-01, with an account's URL in it.
-const maxValue = 2048
-
-// checked returns the records in lower case, by name and each once, or says
-// what is wrong with them. No value of a challenge needs quoting, so what does
-// is refused, and no name can reach out of its place in a URL.
+// checked returns the zone and the records in lower case, by name and each once,
+// or says what is wrong with them.
 func checked(zoneName string, records []inkan.TXT) (zone, []inkan.TXT, error) {
-	fail := func(format string, args ...any) (zone, []inkan.TXT, error) {
-		return zone{}, nil, inkan.Errorf(inkan.Operator, "", format, args...)
-	}
-	apex := strings.ToLower(zoneName)
-	if !hostName(apex) {
-		return fail("%q is no name of a zone", inkan.Printable(zoneName, 80))
-	}
-	records = slices.Clone(records)
-	for i := range records {
-		r := &records[i]
-		r.Name = strings.ToLower(r.Name)
-		odd := func(c rune) bool { return c < ' ' || c > '~' || c == '"' || c == '\\' }
-		switch {
-		case !hostName(r.Name):
-			return fail("%q is no absolute name", inkan.Printable(r.Name, 80))
-		case r.Name != apex && !strings.HasSuffix(r.Name, "."+apex):
-			return fail("the name %s is outside the zone %s", r.Name, apex)
-		case r.Value == "" || len(r.Value) > maxValue || strings.ContainsFunc(r.Value, odd):
-			return fail("the value for %s is not 1 to %d characters of plain ASCII: %q", r.Name, maxValue, inkan.Printable(r.Value, 80))
-		case r.TTL < 0:
-			return fail("the TTL of %s is negative", r.Name)
-		}
-	}
-	slices.SortStableFunc(records, func(a, b inkan.TXT) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Value, b.Value)) })
-	records = slices.CompactFunc(records, func(a, b inkan.TXT) bool { return a.Name == b.Name && a.Value == b.Value })
-	return zone{name: strings.TrimSuffix(apex, ".")}, records, nil
-}
-
-// hostName reports whether name is an absolute name of labels that DNS hosts
-// take: letters, digits, hyphen, underscore, and the asterisk of a wildcard.
-func hostName(name string) bool {
-	labels := strings.Split(name, ".")
-	if len(name) > 254 || len(labels) < 2 || labels[len(labels)-1] != "" {
-		return false
-	}
-	for _, l := range labels[:len(labels)-1] {
-		odd := func(c rune) bool {
-			return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '*'
-		}
-		if l == "" || len(l) > 63 || strings.ContainsFunc(l, odd) {
-			return false
-		}
-	}
-	return true
-}
-
-// namesOf returns the names of sorted records, each once.
-func namesOf(records []inkan.TXT) []string {
-	var names []string
-	for _, r := range records {
-		names = append(names, r.Name)
-	}
-	return slices.Compact(names)
-}
-
-// locks makes the calls of one process that touch the same name wait for each
-// other. The zero value is ready to use.
-type locks struct {
-	mu   sync.Mutex
-	held map[string]*held
-}
-
-type held struct {
-	turn  chan struct{}
-	users int
-}
-
-// lock locks all keys, which are sorted and each there once, so that two calls
-// never wait for each other.
-func (l *locks) lock(ctx context.Context, keys []string) (unlock func(), err error) {
-	var mine []string
-	unlock = func() {
-		for _, key := range mine {
-			l.leave(key, true)
-		}
-	}
-	for _, key := range keys {
-		l.mu.Lock()
-		if l.held == nil {
-			l.held = map[string]*held{}
-		}
-		h := l.held[key]
-		if h == nil {
-			h = &held{turn: make(chan struct{}, 1)}
-			l.held[key] = h
-		}
-		h.users++
-		l.mu.Unlock()
-		select {
-		case h.turn <- struct{}{}:
-			mine = append(mine, key)
-		case <-ctx.Done():
-			l.leave(key, false)
-			unlock()
-			return nil, ctx.Err()
-		}
-	}
-	return unlock, nil
-}
-
-func (l *locks) leave(key string, locked bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	h := l.held[key]
-	if locked {
-		<-h.turn
-	}
-	if h.users--; h.users == 0 {
-		delete(l.held, key)
-	}
+	apex, records, err := txt.Check(zoneName, records)
+	return zone{name: strings.TrimSuffix(apex, ".")}, records, err
 }
 
 // record is one TXT record at a host that gives each an id.
@@ -188,7 +76,7 @@ type recordHost interface {
 type records struct {
 	host  recordHost
 	name  string // of the host
-	locks locks
+	locks txt.Locks
 }
 
 // AddTXT implements inkan.DNSProvider.
@@ -222,8 +110,8 @@ func (p *records) run(ctx context.Context, what, zoneName string, txts []inkan.T
 	if err != nil || len(txts) == 0 {
 		return err
 	}
-	names := namesOf(txts)
-	unlock, err := p.locks.lock(ctx, names)
+	names := txt.Names(txts)
+	unlock, err := p.locks.Lock(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -398,7 +286,7 @@ type rrsets struct {
 	ttl   int    // of a new RRset, in seconds
 	min   int    // the least TTL that the host takes
 	whole bool   // one call at a time in a zone, not only at a name
-	locks locks
+	locks txt.Locks
 }
 
 // AddTXT implements inkan.DNSProvider.
@@ -423,11 +311,11 @@ func (p *rrsets) run(ctx context.Context, what, zoneName string, txts []inkan.TX
 	if err != nil || len(txts) == 0 {
 		return err
 	}
-	keys := namesOf(txts)
+	keys := txt.Names(txts)
 	if p.whole {
 		keys = []string{asked.name}
 	}
-	unlock, err := p.locks.lock(ctx, keys)
+	unlock, err := p.locks.Lock(ctx, keys)
 	if err != nil {
 		return err
 	}
@@ -441,12 +329,12 @@ func (p *rrsets) once(ctx context.Context, z zone, txts []inkan.TXT, edit func([
 	if err != nil {
 		return err
 	}
-	there, err := p.host.read(ctx, z, namesOf(txts))
+	there, err := p.host.read(ctx, z, txt.Names(txts))
 	if err != nil {
 		return err
 	}
 	var was, will []rrset
-	for _, name := range namesOf(txts) {
+	for _, name := range txt.Names(txts) {
 		old := rrset{name: name}
 		if i := slices.IndexFunc(there, func(s rrset) bool { return s.name == name }); i >= 0 {
 			old = there[i]
