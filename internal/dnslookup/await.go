@@ -162,7 +162,7 @@ func (w *watch) missing(ctx context.Context, wanted []Wanted) []Wanted {
 // shows asks for one name once.
 func (w *watch) shows(ctx context.Context, want Wanted) bool {
 	a, err := w.client.Ask(ctx, Question{Server: w.server.Addr, Name: want.Name, Type: dns.TypeTXT, Recurse: w.recurse})
-	if ctx.Err() != nil {
+	if ended(ctx) != nil {
 		return false
 	}
 	var values []string

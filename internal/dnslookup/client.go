@@ -100,9 +100,9 @@ func (c *Client) Ask(ctx context.Context, q Question) (*Answer, error) {
 
 // lost explains why there is no answer.
 func lost(ctx, limited context.Context, q Question, timeout time.Duration, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return &inkan.Error{Op: q.String(), Kind: inkan.KindOf(ctx.Err()), Err: ctx.Err()}
+	switch end := ended(ctx); {
+	case end != nil:
+		return &inkan.Error{Op: q.String(), Kind: inkan.KindOf(end), Err: end}
 	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
 		return &inkan.Error{Op: q.String(), Err: &SilentError{fmt.Errorf("no answer within %v", timeout)}}
 	}
@@ -112,6 +112,15 @@ func lost(ctx, limited context.Context, q Question, timeout time.Duration, err e
 		err = &SilentError{errors.New("it closed the connection")}
 	}
 	return &inkan.Error{Op: q.String(), Err: err}
+}
+
+// ended returns why ctx has ended, or nil. Sockets see a deadline pass a moment
+// before ctx says so.
+func ended(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // SilentError says that a server did not answer at all.
