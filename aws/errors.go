@@ -188,7 +188,8 @@ func judge(err error) (inkan.Kind, string) {
 	case strings.Contains(text, "failed to refresh cached credentials"), strings.Contains(text, "get credentials:"),
 		strings.Contains(text, "failed to retrieve credentials"):
 		return inkan.Operator, "no AWS credentials were found: give access_key_id and secret_access_key, a profile, the AWS_ variables of the environment, or run where a role is attached"
-	case strings.Contains(text, "Missing Region"), strings.Contains(text, "MissingRegion"), strings.Contains(text, "an AWS region is required"):
+	case strings.Contains(text, "Missing Region"), strings.Contains(text, "MissingRegion"), strings.Contains(text, "an AWS region is required"),
+		strings.Contains(text, "A region must be set"):
 		return inkan.Operator, "set the option region"
 	}
 	return inkan.Temporary, ""

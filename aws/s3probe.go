@@ -56,6 +56,8 @@ func (s *s3Store) probe(ctx context.Context, c *s3.Client) error {
 		}
 		switch _, err := s.put(ctx, c, MarkerKey, []byte(markerText), rev); {
 		case errors.Is(err, inkan.ErrConflict):
+			// Gone, so that the next process finds it out too.
+			_, _ = c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: s.full(MarkerKey)})
 			return s.unusable("it refuses to replace an object whose ETag it has just given")
 		case err != nil:
 			return err
