@@ -47,7 +47,7 @@ type http01 struct{ store inkan.Store }
 // Present implements inkan.Solver.
 func (h *http01) Present(ctx context.Context, challenges []inkan.Challenge) ([]inkan.Undo, error) {
 	// All are checked before any is shown.
-	if err := checkAll(challenges); err != nil {
+	if err := checkAll(inkan.HTTP01, challenges); err != nil {
 		return nil, err
 	}
 	return nil, each(challenges, func(c inkan.Challenge) error { return h.present(ctx, c) })
@@ -80,7 +80,7 @@ func (h *http01) CleanUp(ctx context.Context, challenges []inkan.Challenge) erro
 }
 
 func (h *http01) cleanUp(ctx context.Context, c inkan.Challenge) error {
-	if check(c) != nil {
+	if check(inkan.HTTP01, c) != nil {
 		return nil // never shown
 	}
 	key := storeKey(c)
@@ -116,9 +116,9 @@ func each(challenges []inkan.Challenge, f func(inkan.Challenge) error) error {
 	return errors.Join(errs...)
 }
 
-func checkAll(challenges []inkan.Challenge) error {
+func checkAll(challengeType string, challenges []inkan.Challenge) error {
 	for _, c := range challenges {
-		if err := check(c); err != nil {
+		if err := check(challengeType, c); err != nil {
 			return err
 		}
 	}
@@ -127,20 +127,24 @@ func checkAll(challenges []inkan.Challenge) error {
 
 // check refuses what must not become part of a path. The core has checked the
 // token before; here stands the last door (reliability H02, CVE-2026-40611).
-func check(c inkan.Challenge) error {
+func check(challengeType string, c inkan.Challenge) error {
 	fail := func(format string, args ...any) error {
-		return inkan.Errorf(inkan.Bug, "http-01 for "+inkan.Printable(c.Identifier.Value, 80), format, args...)
+		return inkan.Errorf(inkan.Bug, challengeType+" for "+inkan.Printable(c.Identifier.Value, 80), format, args...)
 	}
 	switch {
-	case c.Type != inkan.HTTP01:
+	case c.Type != challengeType:
 		return fail("this solver cannot show %s challenges", inkan.Printable(c.Type, 40))
-	case len(c.Token) < 22 || len(c.Token) > 255 || !base64URL(c.Token):
+	case !isToken(c.Token):
 		return fail("the CA's token %q is not 22 to 255 characters of base64url", inkan.Printable(c.Token, 64))
 	case !strings.HasPrefix(c.KeyAuthorization, c.Token+".") || !base64URL(c.KeyAuthorization[len(c.Token)+1:]):
 		return fail("the key authorization does not belong to the token")
 	}
 	return nil
 }
+
+// isToken reports whether s can be the token of a challenge: RFC 8555 section
+// 8.1 asks for 128 bits or more, and file names end at 255 bytes.
+func isToken(s string) bool { return len(s) >= 22 && len(s) <= 255 && base64URL(s) }
 
 func base64URL(s string) bool {
 	for i := range len(s) {

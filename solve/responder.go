@@ -1,6 +1,7 @@
 package solve
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -22,6 +23,14 @@ import (
 // with the name or address that is being validated as host; everything else
 // is a small 404. Its zero value is ready. All methods may be called at once.
 type Responder struct {
+	// Path is what stands before the token in the paths that arrive; it ends
+	// in a slash. Empty: /.well-known/acme-challenge/, as a CA asks. A load
+	// balancer may have taken that off; then it is "/".
+	Path string
+	// AnyHost answers whatever host is asked for, behind a load balancer that
+	// puts another one into the request.
+	AnyHost bool
+
 	mu    sync.RWMutex
 	shown map[place]*answer
 }
@@ -40,14 +49,14 @@ func (r *Responder) Present(ctx context.Context, challenges []inkan.Challenge) (
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := checkAll(challenges); err != nil {
+	if err := checkAll(inkan.HTTP01, challenges); err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	// Compared before anything is shown.
 	for _, c := range challenges {
-		if a := r.shown[placeOf(c)]; a != nil && a.value != c.KeyAuthorization {
+		if a := r.shown[r.placeOf(c)]; a != nil && a.value != c.KeyAuthorization {
 			return nil, inkan.Errorf(inkan.Operator, "http-01 for "+c.Identifier.Value, "the token %s stands with another answer", c.Token)
 		}
 	}
@@ -55,8 +64,8 @@ func (r *Responder) Present(ctx context.Context, challenges []inkan.Challenge) (
 		r.shown = map[place]*answer{}
 	}
 	for _, c := range challenges {
-		if r.shown[placeOf(c)] == nil {
-			r.shown[placeOf(c)] = &answer{value: c.KeyAuthorization, seen: make(chan struct{})}
+		if r.shown[r.placeOf(c)] == nil {
+			r.shown[r.placeOf(c)] = &answer{value: c.KeyAuthorization, seen: make(chan struct{})}
 		}
 	}
 	return nil, nil
@@ -67,8 +76,8 @@ func (r *Responder) CleanUp(_ context.Context, challenges []inkan.Challenge) err
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range challenges {
-		if a := r.shown[placeOf(c)]; a != nil && a.value == c.KeyAuthorization {
-			delete(r.shown, placeOf(c))
+		if a := r.shown[r.placeOf(c)]; a != nil && a.value == c.KeyAuthorization {
+			delete(r.shown, r.placeOf(c))
 		}
 	}
 	return nil
@@ -80,7 +89,7 @@ func (r *Responder) CleanUp(_ context.Context, challenges []inkan.Challenge) err
 func (r *Responder) Seen(c inkan.Challenge) <-chan struct{} {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if a := r.shown[placeOf(c)]; a != nil && a.value == c.KeyAuthorization {
+	if a := r.shown[r.placeOf(c)]; a != nil && a.value == c.KeyAuthorization {
 		return a.seen
 	}
 	return nil
@@ -95,36 +104,68 @@ func (r *Responder) idle() bool {
 
 // ServeHTTP implements http.Handler.
 func (r *Responder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
-	header := w.Header()
-	header.Set("Content-Type", "application/octet-stream")
-	header.Set("X-Content-Type-Options", "nosniff")
-	a := r.find(q)
-	if a == nil {
-		w.WriteHeader(http.StatusNotFound)
-		io.WriteString(w, "not found\n")
+	token, _ := tokenOf(q, r.Path)
+	r.mu.RLock()
+	a := r.shown[r.place(q.Host, token)]
+	r.mu.RUnlock()
+	if token == "" || a == nil {
+		notFound(w)
 		return
 	}
-	if _, err := io.WriteString(w, a.value); err == nil && q.Method == http.MethodGet {
+	if writeAnswer(w, a.value) == nil && q.Method == http.MethodGet {
 		a.once.Do(func() { close(a.seen) })
 	}
 }
 
-func (r *Responder) find(q *http.Request) *answer {
-	if q.Method != http.MethodGet && q.Method != http.MethodHead {
-		return nil
-	}
+// tokenOf returns the token that a request asks for; ok: its path begins as
+// that of a challenge does. What cannot be a token is "".
+func tokenOf(q *http.Request, path string) (token string, ok bool) {
 	// The path as it was sent: a token needs no escapes, so none is decoded.
-	token, ok := strings.CutPrefix(q.URL.EscapedPath(), challengePath)
-	if !ok || q.URL.RawQuery != "" || q.URL.ForceQuery {
-		return nil
+	token, ok = strings.CutPrefix(q.URL.EscapedPath(), cmp.Or(path, challengePath))
+	if !ok || !isToken(token) || q.URL.RawQuery != "" || q.URL.ForceQuery ||
+		q.Method != http.MethodGet && q.Method != http.MethodHead {
+		return "", ok
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.shown[place{canonicalHost(q.Host), token}]
+	return token, true
 }
 
-func placeOf(c inkan.Challenge) place {
-	return place{canonicalHost(c.Identifier.Value), c.Token}
+func (r *Responder) placeOf(c inkan.Challenge) place {
+	return r.place(c.Identifier.Value, c.Token)
+}
+
+func (r *Responder) place(host, token string) place {
+	if r.AnyHost {
+		return place{"", token}
+	}
+	return place{canonicalHost(host), token}
+}
+
+// checkPath checks what stands before tokens.
+func checkPath(path string) error {
+	if !strings.HasPrefix(path, "/") || !strings.HasSuffix(path, "/") || strings.ContainsAny(path, "?#% \\") || strings.Contains(path, "//") {
+		return inkan.Errorf(inkan.Operator, "http-01 solver", "the path %q does not begin and end in a slash, or has characters that need an escape", inkan.Printable(path, 80)).
+			WithHint("a CA asks for %s; behind a load balancer that takes this off it is /", challengePath)
+	}
+	return nil
+}
+
+func writeAnswer(w http.ResponseWriter, value string) error {
+	answerHeader(w)
+	_, err := io.WriteString(w, value)
+	return err
+}
+
+// notFound answers everything that is no presented token alike.
+func notFound(w http.ResponseWriter) {
+	answerHeader(w)
+	w.WriteHeader(http.StatusNotFound)
+	io.WriteString(w, "not found\n")
+}
+
+// answerHeader keeps browsers from taking an answer for a page.
+func answerHeader(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 }
 
 // canonicalHost returns the host of a Host header as it stands in an
