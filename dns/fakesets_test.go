@@ -208,7 +208,6 @@ func powerDNSSkin(t *table) http.Handler {
 			refuse(w, 404, j{"error": "Not Found"})
 			return
 		}
-		// A server before 4.8: the whole zone, whatever is asked for.
 		names, by := sets(t.at(""))
 		list := []j{{"name": fakeZone + ".", "type": "SOA", "ttl": 3600, "records": []j{{"content": "a. b. 1 2 3 4 5", "disabled": false}}}}
 		for _, name := range names {

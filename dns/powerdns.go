@@ -3,7 +3,7 @@ package dns
 import (
 	"context"
 	"net/http"
-	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/inkan-acme/inkan"
@@ -20,13 +20,16 @@ type PowerDNSConfig struct {
 	PlainHTTP bool        `json:"plain_http" help:"allow http:// to another machine, where everybody on the way can read the key"`
 }
 
-// powerDNSBody bounds an answer: servers before 4.8 answer with the whole zone.
+// powerDNSBody bounds an answer, which holds a whole zone. A larger one is for
+// RFC 2136.
 const powerDNSBody = 16 << 20
 
 // PowerDNS is a PowerDNS Authoritative Server. One call writes all its RRsets at
 // once. The API replaces whole RRsets and has no compare-and-swap: calls of one
 // process wait for each other, but two processes that write at one name at the
 // same moment may lose a value; RFC 2136 has no such gap.
+// It reads the whole zone each time: for one above some 50,000 names take
+// RFC 2136 too.
 //
 // Reference: https://doc.powerdns.com/authoritative/http-api/zone.html (4.7 to
 // 5.0, 2026-11).
@@ -62,33 +65,31 @@ type powerDNSRecord struct {
 // find asks for nothing: the zone is its name, and reading fails without it.
 func (h powerDNS) find(_ context.Context, z zone) (zone, error) { return z, nil }
 
-func (h powerDNS) read(ctx context.Context, z zone, names []string) ([]rrset, error) {
-	return readEach(ctx, names, func(ctx context.Context, name string) (rrset, error) {
-		var out struct{ RRSets []powerDNSSet }
-		// Older servers do not know the filter and answer with everything.
-		query := url.Values{"rrset_name": {name}, "rrset_type": {"TXT"}}
-		_, err := h.do(ctx, call{method: http.MethodGet, path: h.path(z), query: query, out: &out})
-		if s := statusOf(err); s == http.StatusNotFound || s == http.StatusUnprocessableEntity {
-			return rrset{}, h.noZone(z.name)
+// read reads the whole zone. The API can filter by name, but then leaves out the
+// records that are disabled, and writing the RRset back would delete them.
+func (h powerDNS) read(ctx context.Context, z zone, names []string) (sets []rrset, err error) {
+	var out struct{ RRSets []powerDNSSet }
+	_, err = h.do(ctx, call{method: http.MethodGet, path: h.path(z), out: &out})
+	if s := statusOf(err); s == http.StatusNotFound || s == http.StatusUnprocessableEntity {
+		return nil, h.noZone(z.name)
+	}
+	for _, found := range out.RRSets {
+		s := rrset{name: strings.ToLower(found.Name), ttl: found.TTL}
+		if found.Type != "TXT" || !slices.Contains(names, s.name) {
+			continue
 		}
-		s := rrset{name: name}
 		var off []powerDNSRecord
-		for _, found := range out.RRSets {
-			if found.Type != "TXT" || !strings.EqualFold(found.Name, name) {
-				continue
-			}
-			s.ttl = found.TTL
-			for _, r := range found.Records {
-				if r.Disabled {
-					off = append(off, r)
-				} else {
-					s.values = append(s.values, r.Content)
-				}
+		for _, r := range found.Records {
+			if r.Disabled {
+				off = append(off, r)
+			} else {
+				s.values = append(s.values, r.Content)
 			}
 		}
 		s.extra = off // kept, though nobody is answered with them
-		return s, err
-	})
+		sets = append(sets, s)
+	}
+	return sets, err
 }
 
 func (h powerDNS) replace(ctx context.Context, z zone, _, will []rrset) error {
