@@ -66,7 +66,7 @@ func TestC22KillIssue(t *testing.T) {
 		}
 	}
 	r.noProofs()
-	t.Logf("%d kills within %v: %d before the request was recorded, %d cost a second order", rounds, whole, before, again)
+	t.Logf("proof: %d kills within %v: %d before the request was recorded, %d cost a second order", rounds, whole, before, again)
 }
 
 // TestF01ManyProcesses starts many processes for the same new name at once: one
@@ -97,6 +97,7 @@ func TestF01ManyProcesses(t *testing.T) {
 	if got := r.ca.Orders() - orders; got != 1 {
 		t.Errorf("%d orders, want 1", got)
 	}
+	t.Logf("proof: %d processes at once: 1 order, 1 certificate", n)
 }
 
 // TestChaos issues again and again from a CA with its default chaos.

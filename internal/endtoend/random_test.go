@@ -22,7 +22,7 @@ func TestC22RandomKills(t *testing.T) {
 	if long() {
 		want = 1000
 	}
-	w := newTown(t, testca.Options{NonceReject: 5, Latency: 5 * time.Millisecond})
+	w := newTown(t, testca.Options{NonceReject: 5, Latency: 5 * time.Millisecond, CheckLimits: oneMachine()})
 	s := w.newSite(t, false, false)
 	kills, lost, generations := 0, 0, 0
 	for ; kills < want; generations++ {
@@ -59,7 +59,7 @@ func TestC22RandomKills(t *testing.T) {
 		}
 	}
 	s.calm()
-	t.Logf("%d kills over %d certificates in %d sets: %d orders lost with their reply, 0 certificates too many", kills, generations*20, generations, lost)
+	t.Logf("proof: %d kills over %d certificates in %d sets: %d orders lost with their reply, 0 certificates too many", kills, generations*20, generations, lost)
 }
 
 // generation writes a configuration with 20 certificates of its own.

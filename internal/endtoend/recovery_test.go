@@ -17,7 +17,7 @@ import (
 // TestC21KillRecovery kills a run, and then five times in a row the run that is
 // to finish it.
 func TestC21KillRecovery(t *testing.T) {
-	w := newTown(t, testca.Options{AuthzReuse: 100})
+	w := newTown(t, testca.Options{AuthzReuse: 100, CheckLimits: oneMachine()})
 	rounds := 6
 	if long() {
 		rounds = 60
@@ -56,7 +56,7 @@ func TestC21KillRecovery(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d certificates, %d kills, %d orders lost with their reply", rounds, kills, lost)
+	t.Logf("proof: %d certificates, %d kills, %d orders lost with their reply", rounds, kills, lost)
 }
 
 // TestC25Terminate sends SIGTERM while the CA is asked for something: the

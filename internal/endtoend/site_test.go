@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -194,6 +195,34 @@ func (s *site) must(args ...string) {
 // issueArgs ask for the site's certificate by http-01.
 func (s *site) issueArgs() []string { return s.rig.issueArgs(s.name) }
 
+// errorLine is how a failure is told: what was tried, and what happened.
+var errorLine = regexp.MustCompile(`(?m)^inkan: error: [^:\n]+: .+$`)
+
+// saysWhy checks what a command said that failed with err: status 1, and lines
+// that name the certificate or the host that was asked (V8).
+func (s *site) saysWhy(out string, err error) {
+	s.t.Helper()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		s.t.Errorf("it ended with %v, want status 1\n%s", err, out)
+	}
+	lines := errorLine.FindAllString(out, -1)
+	if len(lines) == 0 || strings.Contains(out, "panic:") || strings.Contains(out, "goroutine ") {
+		s.t.Errorf("it does not say why it failed:\n%s", out)
+	}
+	for _, line := range lines {
+		if !strings.Contains(line, s.name) && !strings.Contains(line, "127.0.0.1") {
+			s.t.Errorf("it names neither the certificate nor a host: %s", line)
+		}
+	}
+}
+
+// oneMachine are the limits of Let's Encrypt that a site can break by itself;
+// the others are shared by all sites of a town, which is no machine.
+func oneMachine() *testca.Limits {
+	l := testca.LetsEncrypt()
+	return &testca.Limits{Orders: l.Orders, Set: l.Set, Failures: l.Failures, Consecutive: l.Consecutive}
+}
+
 // killed reports whether err is that of a process that was killed.
 func killed(err error) bool {
 	exit, ok := errors.AsType[*exec.ExitError](err)
@@ -276,16 +305,23 @@ func (s *site) pairHolds(want bool) {
 	}
 }
 
-// keysHidden checks that no file with a private key can be read by others (V10).
+// keysHidden checks that nothing of the state, and no file with a private key
+// anywhere, can be read by others (V10).
 func (s *site) keysHidden() {
 	s.t.Helper()
 	err := filepath.WalkDir(filepath.Dir(s.rig.data), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil {
 			return err
 		}
 		info, err := d.Info()
 		if err != nil || info.Mode().Perm()&0o077 == 0 {
 			return err
+		}
+		if rel, err := filepath.Rel(s.rig.data, path); err == nil && (strings.HasPrefix(rel, "store") || strings.HasPrefix(rel, "host")) {
+			s.t.Errorf("%s has mode %v", path, info.Mode().Perm())
+		}
+		if !d.Type().IsRegular() {
+			return nil
 		}
 		data, err := os.ReadFile(path)
 		if bytes.Contains(data, []byte("PRIVATE KEY")) {
