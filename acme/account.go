@@ -60,6 +60,11 @@ func (c *Client) signIn(ctx context.Context) (*account, error) {
 		return nil, err
 	}
 	if rec.Key != nil && rec.URL != "" {
+		if rec.Next != nil {
+			if rec, err = c.settle(ctx, rec); err != nil {
+				return nil, err
+			}
+		}
 		return c.use(rec)
 	}
 	rec, _, err = c.establish(ctx, rec, RegisterOptions{AgreeTerms: c.config.AgreeTerms, Contacts: c.config.Contacts})
@@ -71,6 +76,18 @@ func (c *Client) signIn(ctx context.Context) (*account, error) {
 
 // use makes a complete record the account that signs.
 func (c *Client) use(rec inkan.AccountRecord) (*account, error) {
+	if err := c.mayServe(rec); err != nil {
+		return nil, err
+	}
+	a, err := c.open(rec)
+	if err == nil {
+		c.account.Store(a)
+	}
+	return a, err
+}
+
+// open opens the key of a complete record.
+func (c *Client) open(rec inkan.AccountRecord) (*account, error) {
 	key, err := rec.Key.Open()
 	if err != nil {
 		return nil, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
@@ -83,9 +100,7 @@ func (c *Client) use(rec inkan.AccountRecord) (*account, error) {
 	if err != nil {
 		return nil, inkan.Errorf(inkan.Operator, c.accountName(), "its key: %w", err)
 	}
-	a := &account{identity{key: key, kid: rec.URL}, print}
-	c.account.Store(a)
-	return a, nil
+	return &account{identity{key: key, kid: rec.URL}, print}, nil
 }
 
 // establish journals a key, unless there is one, and registers it. It returns
@@ -139,15 +154,10 @@ func (c *Client) mayRegister(dir *directory, opts RegisterOptions) error {
 // false if another process was faster; then rec is what that one wrote.
 func (c *Client) journalKey(ctx context.Context, opts RegisterOptions) (rec inkan.AccountRecord, mine bool, err error) {
 	op := c.accountName()
-	key, err := inkan.GenerateKey(c.config.KeyType)
+	stored, err := c.generateKey(c.config.KeyType)
 	if err != nil {
-		return rec, false, inkan.Errorf(inkan.Temporary, op, "%w", err)
+		return rec, false, err
 	}
-	pem, err := key.PEM()
-	if err != nil {
-		return rec, false, inkan.Errorf(inkan.Bug, op, "%w", err)
-	}
-	stored := &inkan.StoredKey{Form: inkan.PlainKey, Data: pem}
 	now := c.now()
 	err = c.accounts.Update(ctx, func(r *inkan.AccountRecord) {
 		if r.Key == nil {
@@ -160,6 +170,23 @@ func (c *Client) journalKey(ctx context.Context, opts RegisterOptions) (rec inka
 		return rec, false, c.storeError(ctx, op, "keeping its key", err)
 	}
 	return rec, rec.Key.Equal(stored), nil
+}
+
+// generateKey makes an account key in the form in which it is stored.
+func (c *Client) generateKey(kt inkan.KeyType) (*inkan.StoredKey, error) {
+	key, err := inkan.GenerateKey(kt)
+	if err != nil {
+		return nil, inkan.Errorf(inkan.Temporary, c.accountName(), "%w", err)
+	}
+	return c.storedKey(key)
+}
+
+func (c *Client) storedKey(key *inkan.PrivateKey) (*inkan.StoredKey, error) {
+	pem, err := key.PEM()
+	if err != nil {
+		return nil, inkan.Errorf(inkan.Bug, c.accountName(), "%w", err)
+	}
+	return &inkan.StoredKey{Form: inkan.PlainKey, Data: pem}, nil
 }
 
 // awaitURL re-reads the record until it has a URL or d is over.

@@ -22,7 +22,7 @@ type Config struct {
 	// Name is the CA's name in requests and in the keys of its limits. A
 	// built-in name ([KnownCA]) brings its directory, limits and EAB rule;
 	// Directory then only overrides the URL.
-	Name      string `json:"name" help:"name of the CA; letsencrypt, letsencrypt-staging, google and zerossl are built in"`
+	Name      string `json:"name" help:"name of the CA; letsencrypt, google, zerossl, sslcom, actalis and others are built in"`
 	Directory string `json:"directory" help:"URL of the CA's directory"`
 
 	Account    string        `json:"account" help:"name of the account, as CAs may have several" default:"default"`
@@ -118,13 +118,11 @@ func New(env plug.Env, c Config, accounts inkan.AccountStore) (*Client, error) {
 	if err := inkan.CheckName(c.Account); err != nil {
 		return nil, err
 	}
-	switch c.KeyType {
-	case "":
+	if c.KeyType == "" {
 		c.KeyType = inkan.ECDSAP256
-	case inkan.ECDSAP256, inkan.ECDSAP384, inkan.RSA2048, inkan.RSA3072, inkan.RSA4096:
-	default:
-		return nil, inkan.Errorf(inkan.Operator, op, "an account key cannot be of type %s", inkan.Printable(string(c.KeyType), 40)).
-			WithHint("one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096")
+	}
+	if err := checkAccountKeyType(op, c.KeyType); err != nil {
+		return nil, err
 	}
 	if c.EABAlgorithm == "" {
 		c.EABAlgorithm = string(jose.HS256)
@@ -197,6 +195,16 @@ func (c *Client) lock(ctx context.Context) (func(), error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// checkAccountKeyType returns nil for the types that CAs take account keys of.
+func checkAccountKeyType(op string, kt inkan.KeyType) error {
+	switch kt {
+	case inkan.ECDSAP256, inkan.ECDSAP384, inkan.RSA2048, inkan.RSA3072, inkan.RSA4096:
+		return nil
+	}
+	return inkan.Errorf(inkan.Operator, op, "an account key cannot be of type %s", inkan.Printable(string(kt), 40)).
+		WithHint("one of ecdsa-p256, ecdsa-p384, rsa-2048, rsa-3072, rsa-4096")
 }
 
 // contactURLs returns contacts as mailto URLs (RFC 8555 section 7.3).

@@ -16,15 +16,20 @@ const maxDirectoryAge = 24 * time.Hour
 
 // directory is the directory object (RFC 8555 section 7.1.1).
 type directory struct {
-	NewNonce    string `json:"newNonce"`
-	NewAccount  string `json:"newAccount"`
-	NewOrder    string `json:"newOrder"`
-	RevokeCert  string `json:"revokeCert"`
-	RenewalInfo string `json:"renewalInfo"` // RFC 9773; may be empty
+	NewNonce    string    `json:"newNonce"`
+	NewAccount  string    `json:"newAccount"`
+	NewOrder    string    `json:"newOrder"`
+	RevokeCert  string    `json:"revokeCert"`
+	RenewalInfo string    `json:"renewalInfo"` // RFC 9773; may be empty
+	KeyChange   laxString `json:"keyChange"`   // checked when it is asked
+	NewAuthz    laxString `json:"newAuthz"`
 	Meta        struct {
 		Terms       string            `json:"termsOfService"`
 		EABRequired bool              `json:"externalAccountRequired"`
 		Profiles    map[string]string `json:"profiles"` // draft-ietf-acme-profiles
+		Website     laxString         `json:"website"`
+		CAA         json.RawMessage   `json:"caaIdentities"`
+		AutoRenewal json.RawMessage   `json:"auto-renewal"` // RFC 8739
 	} `json:"meta"`
 
 	raw []byte

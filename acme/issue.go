@@ -46,6 +46,7 @@ func (c *Client) Issue(ctx context.Context, r inkan.IssueRequest) (*inkan.Issued
 	for {
 		switch obj.Status {
 		case statusPending:
+			o.acct = c.latestAccount(o.acct) // its thumbprint goes into every proof
 			obj, err = o.authorize(ctx, obj)
 		case statusReady:
 			obj, err = o.finalize(ctx, obj)

@@ -20,6 +20,8 @@ import (
 type identity struct {
 	key *inkan.PrivateKey
 	kid string // the account URL; "" embeds the public key
+
+	pinned bool // this very key, though the account may have another by now
 }
 
 // sign returns the flattened JWS of RFC 8555 section 6.2. A nil payload is the

@@ -13,11 +13,12 @@ import (
 
 // The states of RFC 8555 section 7.1.6.
 const (
-	statusPending    = "pending"
-	statusReady      = "ready"
-	statusProcessing = "processing"
-	statusValid      = "valid"
-	statusInvalid    = "invalid"
+	statusPending     = "pending"
+	statusReady       = "ready"
+	statusProcessing  = "processing"
+	statusValid       = "valid"
+	statusDeactivated = "deactivated"
+	statusInvalid     = "invalid"
 )
 
 // maxAuthzs bounds the authorizations of one order; inkan allows 1,000 names.

@@ -22,7 +22,22 @@ const (
 
 // post signs payload and sends it; a nil payload is POST-as-GET. It returns
 // answers of success only; every other answer is an error that wraps *Problem.
+// If the account has another key by now, it goes out once more with that one.
 func (c *Client) post(ctx context.Context, ep endpoint, op, target string, id identity, payload []byte) (*response, error) {
+	id = c.latest(id)
+	resp, err := c.postAs(ctx, ep, op, target, id, payload)
+	if err == nil || id.kid == "" || id.pinned || !mayBeOldKey(err) {
+		return resp, err
+	}
+	fresh, changed := c.changedKey(ctx, id)
+	if !changed {
+		return nil, err
+	}
+	return c.postAs(ctx, ep, op, target, fresh, payload)
+}
+
+// postAs is post with the key of id.
+func (c *Client) postAs(ctx context.Context, ep endpoint, op, target string, id identity, payload []byte) (*response, error) {
 	start := time.Now()
 	nonce := ""
 	for try := 1; ; try++ {
@@ -51,9 +66,6 @@ func (c *Client) post(ctx context.Context, ep endpoint, op, target string, id id
 		problem := readProblem(resp, c.now())
 		if !problem.is(badNonce) {
 			c.nonces.put(nonce)
-			if problem.is(accountDoesNotExist) {
-				c.account.Store(nil) // somebody may have replaced the key meanwhile
-			}
 			err := c.refused(op, problem)
 			c.noteRefusal(err)
 			return nil, err

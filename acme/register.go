@@ -14,8 +14,9 @@ type RegisterOptions struct {
 	Contacts   []string // e-mail addresses; nil takes those of the Config
 
 	// Recover makes a new account with the old key if the CA has lost the
-	// one on record. Without it that is an error, because CAA records and
-	// limits may hang on the old account.
+	// one on record, and with a new key if that one was deactivated. Without
+	// it both are errors, because CAA records and limits may hang on the old
+	// account.
 	Recover bool
 }
 
@@ -59,6 +60,19 @@ func (c *Client) Register(ctx context.Context, opts RegisterOptions) (AccountInf
 	dir, err := c.directoryFrom(ctx, rec)
 	if err != nil {
 		return AccountInfo{}, err
+	}
+	if opts.Recover {
+		if rec, err = c.forgetDeactivated(ctx, dir, rec, opts); err != nil {
+			return AccountInfo{}, err
+		}
+	}
+	if err := c.mayServe(rec); err != nil {
+		return AccountInfo{}, err
+	}
+	if rec.Next != nil {
+		if rec, err = c.settle(ctx, rec); err != nil && !isProblem(err, accountDoesNotExist) {
+			return AccountInfo{}, err
+		}
 	}
 	var object *accountObject
 	if rec.Key != nil && rec.URL != "" {
@@ -137,13 +151,9 @@ func (c *Client) UpdateContacts(ctx context.Context, contacts []string) (Account
 
 // askAccount posts payload to the URL of the account on record.
 func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (AccountInfo, error) {
-	rec, _, err := c.loadAccount(ctx)
+	rec, err := c.existing(ctx)
 	if err != nil {
 		return AccountInfo{}, err
-	}
-	if rec.Key == nil || rec.URL == "" {
-		return AccountInfo{}, inkan.Errorf(inkan.Operator, c.accountName(), "there is none yet").
-			WithHint("make it with: inkan account register")
 	}
 	a, err := c.use(rec)
 	if err != nil {
@@ -159,15 +169,32 @@ func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (A
 		return AccountInfo{}, err
 	}
 	c.stopped.Store(nil) // a person looks after the account: ask again
+	if fresh, err := c.existing(ctx); err == nil {
+		rec = fresh // its key may have changed
+	}
 	return c.info(rec, object)
 }
 
-// info describes the account of rec; object may be nil.
+// existing reads the record of an account that the CA has confirmed.
+func (c *Client) existing(ctx context.Context) (inkan.AccountRecord, error) {
+	rec, _, err := c.loadAccount(ctx)
+	if err == nil && (rec.Key == nil || rec.URL == "") {
+		err = inkan.Errorf(inkan.Operator, c.accountName(), "there is none yet").WithHint("make it with: inkan account register")
+	}
+	return rec, err
+}
+
+// info describes the account of rec, which signs from now on; object may be
+// nil.
 func (c *Client) info(rec inkan.AccountRecord, object *accountObject) (AccountInfo, error) {
 	a, err := c.use(rec)
 	if err != nil {
 		return AccountInfo{}, err
 	}
+	return c.describe(rec, a, object)
+}
+
+func (c *Client) describe(rec inkan.AccountRecord, a *account, object *accountObject) (AccountInfo, error) {
 	kt, err := a.key.Type()
 	if err != nil {
 		return AccountInfo{}, err
