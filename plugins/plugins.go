@@ -4,6 +4,7 @@ package plugins
 import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/deploy"
+	"github.com/inkan-acme/inkan/dns"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/solve"
 	"github.com/inkan-acme/inkan/store"
@@ -20,6 +21,24 @@ func All() *plug.Set {
 	plug.AddSolver(&s.Solvers, "http-01", inkan.HTTP01, solve.HTTP01)
 	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
 	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, webroot)
+
+	plug.Add(&s.DNS, "acme-dns", dns.ACMEDNS)
+	plug.Add(&s.DNS, "azure", dns.Azure)
+	plug.Add(&s.DNS, "cloudflare", dns.Cloudflare)
+	plug.Add(&s.DNS, "conoha", dns.ConoHa)
+	plug.Add(&s.DNS, "desec", dns.DeSEC)
+	plug.Add(&s.DNS, "digitalocean", dns.DigitalOcean)
+	plug.Add(&s.DNS, "dnsimple", dns.DNSimple)
+	plug.Add(&s.DNS, "gandi", dns.Gandi)
+	plug.Add(&s.DNS, "google", dns.Google)
+	plug.Add(&s.DNS, "hetzner", dns.Hetzner)
+	plug.Add(&s.DNS, "linode", dns.Linode)
+	plug.Add(&s.DNS, "ovh", dns.OVH)
+	plug.Add(&s.DNS, "porkbun", dns.Porkbun)
+	plug.Add(&s.DNS, "powerdns", dns.PowerDNS)
+	plug.Add(&s.DNS, "sakuracloud", dns.SakuraCloud)
+	plug.Add(&s.DNS, "scaleway", dns.Scaleway)
+	plug.Add(&s.DNS, "vultr", dns.Vultr)
 
 	plug.Add(&s.Deployers, "exec", deploy.Exec)
 	plug.Add(&s.Deployers, "files", deploy.Files)
