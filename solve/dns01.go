@@ -201,7 +201,7 @@ func undone(c inkan.Challenge) (record, bool) {
 		u.Name != u.Zone && !strings.HasSuffix(u.Name, "."+u.Zone) {
 		return record{}, false
 	}
-	return record{u, proof(c)}, true
+	return record{u, DNS01Value(c)}, true
 }
 
 // locateAll finds where the records of all challenges belong.
@@ -215,7 +215,7 @@ func (p *prover) locateAll(ctx context.Context, f *dnslookup.Finder, challenges 
 			if err != nil {
 				return p.explain(c, err)
 			}
-			records[i] = record{dnsUndo{place.Zone, place.Name}, proof(c)}
+			records[i] = record{dnsUndo{place.Zone, place.Name}, DNS01Value(c)}
 			return nil
 		})
 	}
@@ -260,8 +260,8 @@ func (d *dns01) host(zone string) inkan.DNSProvider {
 // challengeName returns the name of the record for c (RFC 8555 section 8.4).
 func challengeName(c inkan.Challenge) string { return "_acme-challenge." + c.Identifier.Base() + "." }
 
-// proof returns the value of the record for c.
-func proof(c inkan.Challenge) string {
+// DNS01Value returns the value of the TXT record for c.
+func DNS01Value(c inkan.Challenge) string {
 	sum := sha256.Sum256([]byte(c.KeyAuthorization))
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

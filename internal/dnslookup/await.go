@@ -21,7 +21,7 @@ const (
 	// 100 ms ... and never later than lastPause, so that what has become
 	// visible everywhere is noticed within half a second.
 	firstPause = 50 * time.Millisecond
-	lastPause  = 400 * time.Millisecond
+	lastPause  = 250 * time.Millisecond
 	// awaitTimeout is for one question.
 	awaitTimeout = 2 * time.Second
 	// silentAfter is how long a server may say nothing at all before it is

@@ -25,7 +25,10 @@ import (
 const (
 	// bufferSize is what fits through the network unfragmented (RFC 9715).
 	bufferSize     = 1232
-	defaultTimeout = 3 * time.Second
+	defaultTimeout = 5 * time.Second
+	// firstResend is when a question is sent again; each pause is twice as
+	// long as the one before.
+	firstResend = 500 * time.Millisecond
 	// maxWrong is how many packets that do not answer the question are
 	// passed over before a server is given up.
 	maxWrong = 100
@@ -37,7 +40,7 @@ type Client struct {
 	// Resolvers are the recursive servers to ask, each host:port, or a host
 	// that answers at port 53. None: those of the operating system.
 	Resolvers []string
-	// Timeout is for one question to one server; 0: three seconds.
+	// Timeout is for one question to one server; 0: five seconds.
 	Timeout time.Duration
 	// Port is where authoritative servers answer; 0: 53.
 	Port int
@@ -228,7 +231,7 @@ func system(ctx context.Context) []string {
 func CheckServer(server string) error {
 	host, port, err := net.SplitHostPort(withPort(server, 53))
 	n, numErr := strconv.ParseUint(port, 10, 16)
-	if _, ok := dns.IsDomainName(host); err != nil || numErr != nil || n == 0 || host == "" || !ok && !isAddr(host) {
+	if err != nil || numErr != nil || n == 0 || !ValidName(host) && !isAddr(host) {
 		return inkan.Errorf(inkan.Operator, "", "%q is not a server such as 192.0.2.1, [2001:db8::1]:53 or ns.example.org:53", inkan.Printable(server, 80))
 	}
 	return nil

@@ -179,6 +179,20 @@ func TestAskIgnoresGuesses(t *testing.T) {
 	}
 }
 
+// A lost packet is sent again.
+func TestAskSendsAgain(t *testing.T) {
+	var asked atomic.Int32
+	addr := testdns.Fake(t, anyPort, func(q *dns.Msg, _ bool) *dns.Msg {
+		if asked.Add(1) == 1 {
+			return nil
+		}
+		return reply(q, "v")
+	})
+	if a, err := new(dnslookup.Client).Query(t.Context(), addr, "a.example", dns.TypeTXT); err != nil || len(a.TXT()) != 1 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // The ids of questions and the case of their letters are random.
 func TestAskIsHardToGuess(t *testing.T) {
 	var mu sync.Mutex

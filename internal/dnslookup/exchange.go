@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
@@ -44,12 +45,34 @@ func exchange(ctx context.Context, network string, q Question) (*Answer, error) 
 	if network == "tcp" {
 		return overTCP(conn, query, wire, q)
 	}
-	if _, err := conn.Write(wire); err != nil {
-		return nil, err
-	}
+	return overUDP(ctx, conn, query, wire, q)
+}
+
+// overUDP sends the question again when a packet seems lost: networks lose
+// some, and resolvers drop what they are asked too often at once.
+func overUDP(ctx context.Context, conn net.Conn, query *dns.Msg, wire []byte, q Question) (*Answer, error) {
 	buf := make([]byte, 64<<10) // some servers send more than they were asked to
+	end, _ := ctx.Deadline()    // Ask sets one
+	again, pause := time.Now(), firstResend
 	for range maxWrong {
+		if !time.Now().Before(again) {
+			if _, err := conn.Write(wire); err != nil {
+				return nil, err
+			}
+			again, pause = again.Add(pause), 2*pause
+		}
+		if again.Before(end) {
+			conn.SetReadDeadline(again)
+		} else {
+			conn.SetReadDeadline(end)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // its end may have come before the deadline was set
+		}
 		n, err := conn.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) && again.Before(end) && ctx.Err() == nil {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
