@@ -17,6 +17,7 @@ func All() *plug.Set {
 	plug.Add(&s.Stores, "file", store.File)
 	plug.Add(&s.Stores, "mem", store.MemPlugin)
 
+	plug.AddSolver(&s.Solvers, "dns-01", inkan.DNS01, solve.DNS01)
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
 	plug.AddSolver(&s.Solvers, "http-01", inkan.HTTP01, solve.HTTP01)
 	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
