@@ -37,6 +37,7 @@ func All() *plug.Set {
 	plug.Add(&s.DNS, "ovh", dns.OVH)
 	plug.Add(&s.DNS, "porkbun", dns.Porkbun)
 	plug.Add(&s.DNS, "powerdns", dns.PowerDNS)
+	plug.Add(&s.DNS, "rfc2136", dns.RFC2136)
 	plug.Add(&s.DNS, "sakuracloud", dns.SakuraCloud)
 	plug.Add(&s.DNS, "scaleway", dns.Scaleway)
 	plug.Add(&s.DNS, "vultr", dns.Vultr)
