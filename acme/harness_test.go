@@ -235,7 +235,8 @@ type memAccounts struct {
 	mu     sync.Mutex
 	rec    *inkan.AccountRecord
 	writes int
-	before func(update int) // called without the lock
+	before func(update int)       // called without the lock
+	stop   func(update int) error // an error of it is a crash before the write
 }
 
 func (m *memAccounts) Load(context.Context) (inkan.AccountRecord, error) {
@@ -250,10 +251,15 @@ func (m *memAccounts) Load(context.Context) (inkan.AccountRecord, error) {
 func (m *memAccounts) Update(_ context.Context, change func(*inkan.AccountRecord)) error {
 	m.mu.Lock()
 	m.writes++
-	before, n := m.before, m.writes
+	before, stop, n := m.before, m.stop, m.writes
 	m.mu.Unlock()
 	if before != nil {
 		before(n)
+	}
+	if stop != nil {
+		if err := stop(n); err != nil {
+			return err
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -47,7 +47,10 @@ func (c *Client) Rollover(ctx context.Context, kt inkan.KeyType) (AccountInfo, e
 			WithHint("make another account with a new key (inkan account register --account NAME), move the certificates to it, then deactivate the old one")
 	}
 	if rec.Next != nil {
-		if rec, err = c.changeKey(ctx, rec); err != nil {
+		if rec, err = c.settle(ctx, rec); err == nil && rec.Next != nil {
+			rec, err = c.changeKey(ctx, rec)
+		}
+		if err != nil {
 			return AccountInfo{}, err
 		}
 		key, err := rec.Key.Open()
@@ -61,21 +64,25 @@ func (c *Client) Rollover(ctx context.Context, kt inkan.KeyType) (AccountInfo, e
 	if rec, err = c.journalNext(ctx, rec, kt); err != nil {
 		return AccountInfo{}, err
 	}
-	if rec, err = c.changeKey(ctx, rec); err != nil {
-		return AccountInfo{}, err
+	if rec.Next != nil {
+		if rec, err = c.changeKey(ctx, rec); err != nil {
+			return AccountInfo{}, err
+		}
 	}
 	return c.info(rec, nil)
 }
 
 // journalNext makes a new key durable beside the one of rec. If another process
-// was faster, it is that one's.
+// was faster, the next key is that one's, or none is left because that one has
+// changed the key already.
 func (c *Client) journalNext(ctx context.Context, rec inkan.AccountRecord, kt inkan.KeyType) (inkan.AccountRecord, error) {
 	next, err := c.generateKey(kt)
 	if err != nil {
 		return rec, err
 	}
+	was := rec.Key
 	err = c.accounts.Update(ctx, func(r *inkan.AccountRecord) {
-		if r.Next == nil {
+		if r.Next == nil && was.Equal(r.Key) {
 			r.Next = next
 		}
 		rec = *r
@@ -89,10 +96,6 @@ func (c *Client) journalNext(ctx context.Context, rec inkan.AccountRecord, kt in
 // changeKey brings the next key of rec into force, at the CA and then on
 // record. The caller holds the gate.
 func (c *Client) changeKey(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
-	rec, err := c.settle(ctx, rec)
-	if err != nil || rec.Next == nil {
-		return rec, err
-	}
 	refusal := c.askKeyChange(ctx, rec)
 	switch p := problemOf(refusal); {
 	case refusal != nil && p == nil:
@@ -159,27 +162,38 @@ func (c *Client) askKeyChange(ctx context.Context, rec inkan.AccountRecord) erro
 
 // settle asks the CA which key of an unfinished rollover it knows. If it is the
 // next one, which has signed the question, that becomes the key and the old one
-// goes; if it is the old one, rec stays. The caller holds the gate.
+// goes; if it is the old one, rec stays. If it is neither, another process has
+// finished meanwhile, or the account is gone. The caller holds the gate.
 func (c *Client) settle(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
-	known, err := c.knows(ctx, rec, rec.Next)
-	if err != nil {
-		return rec, err
-	}
-	if !known {
-		known, err := c.knows(ctx, rec, rec.Key)
-		if err == nil && !known {
-			// Another process may have finished in between.
-			fresh, loadErr := c.existing(ctx)
-			if loadErr == nil && !rec.Key.Equal(fresh.Key) && fresh.Next == nil {
-				return fresh, nil
-			}
-			err = c.refused(c.accountName(), &Problem{Type: accountDoesNotExist, Status: http.StatusBadRequest,
+	for asked := false; rec.Next != nil; asked = true {
+		known, err := c.knows(ctx, rec, rec.Next)
+		if err != nil {
+			return rec, err
+		}
+		if known {
+			return c.promoteNext(ctx, rec)
+		}
+		if known, err = c.knows(ctx, rec, rec.Key); err != nil || known {
+			return rec, err
+		}
+		fresh, err := c.existing(ctx)
+		if err != nil {
+			return rec, err
+		}
+		// The key may have changed between the two questions.
+		if fresh.Key.Equal(rec.Key) && asked {
+			return rec, c.refused(c.accountName(), &Problem{Type: accountDoesNotExist, Status: http.StatusBadRequest,
 				Detail: "the CA knows neither the key nor the one that was to follow it"})
 		}
-		return rec, err
+		rec = fresh
 	}
+	return rec, nil
+}
+
+// promoteNext makes the next key of rec the key.
+func (c *Client) promoteNext(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
 	next := rec.Next
-	err = c.accounts.Update(context.WithoutCancel(ctx), func(r *inkan.AccountRecord) {
+	err := c.accounts.Update(context.WithoutCancel(ctx), func(r *inkan.AccountRecord) {
 		if next.Equal(r.Next) {
 			r.Key, r.Next = r.Next, nil
 		}
