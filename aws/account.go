@@ -78,14 +78,10 @@ func (s *session) load(ctx context.Context, op string) (awssdk.Config, error) {
 		config.WithLogger(debugLog{s.env.Logger()}),
 		config.WithAppID("inkan"),
 		config.WithSharedConfigProfile(s.account.Profile),
+		config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestTimeout)),
 	}
 	if s.region != "" {
 		options = append(options, config.WithRegion(s.region))
-	}
-	if s.env.HTTP != nil {
-		options = append(options, config.WithHTTPClient(s.env.HTTP))
-	} else {
-		options = append(options, config.WithHTTPClient(awshttp.NewBuildableClient().WithTimeout(requestTimeout)))
 	}
 	if s.account.AccessKeyID != "" {
 		options = append(options, config.WithCredentialsProvider(
@@ -101,6 +97,11 @@ func (s *session) load(ctx context.Context, op string) (awssdk.Config, error) {
 			hint = "profiles stand in ~/.aws/config of the user that runs inkan"
 		}
 		return c, inkan.Errorf(inkan.Operator, op, "the AWS configuration: %w", err).WithHint("%s", hint)
+	}
+	if s.env.HTTP != nil {
+		// Not before: the SDK refuses a client that it cannot teach the
+		// certificates of AWS_CA_BUNDLE. This one trusts whom its owner chose.
+		c.HTTPClient = s.env.HTTP
 	}
 	if s.account.RoleARN != "" {
 		c.Credentials = awssdk.NewCredentialsCache(stscreds.NewAssumeRoleProvider(

@@ -67,8 +67,11 @@ func inWords(err error) string {
 		host = r.Request.URL.Host
 	}
 	if e, ok := errors.AsType[smithy.APIError](err); ok {
-		text := e.ErrorCode()
-		if message := e.ErrorMessage(); message != "" && message != text {
+		text, message := e.ErrorCode(), e.ErrorMessage()
+		if list, ok := refusal(err); ok {
+			message = strings.Join(list, "; ")
+		}
+		if message != "" && message != text {
 			text += ": " + strings.TrimRight(message, ". \n")
 		}
 		return inkan.Printable(fmt.Sprintf("%s answers %s", orService(host, err), text), 600)
@@ -166,6 +169,8 @@ func judge(err error) (inkan.Kind, string) {
 		return inkan.Operator, "the bucket has its ACLs switched off: leave the option acl out and make the prefix public by a bucket policy"
 	case "NotImplemented", "XNotImplemented":
 		return inkan.Operator, "this server lacks what Inkan needs; use another one"
+	case "InvalidChangeBatch", "InvalidInput", "InvalidDomainName":
+		return inkan.Operator, "correct what the answer names; the zone must be the one that holds the name"
 	case "NoSuchHostedZone":
 		return inkan.Operator, "correct the option hosted_zone_id, or leave it out and the zone is found by its name"
 	}
