@@ -15,34 +15,41 @@ type CA struct {
 	Staging     bool   // its certificates are not trusted by the public
 	EABRequired bool   // an account needs an external account binding
 	Limits      Limits // the zero value means that none are published
+	Facts       []Fact // what no directory tells; see [Client.Capabilities]
 }
 
 // Limits are what a CA publishes about how often it may be asked.
 type Limits struct {
 	// Endpoint limits per client address, kept in memory by a [Throttle].
-	NewNonce, NewAccount, NewOrder, Revoke, RenewalInfo, Directory, Other Rate
+	NewNonce    Rate `json:"new_nonce,omitzero"`
+	NewAccount  Rate `json:"new_account,omitzero"`
+	NewOrder    Rate `json:"new_order,omitzero"`
+	Revoke      Rate `json:"revoke,omitzero"`
+	RenewalInfo Rate `json:"renewal_info,omitzero"`
+	Directory   Rate `json:"directory,omitzero"`
+	Other       Rate `json:"other,omitzero"`
 
 	// All is for every request, whatever it asks: for who wants to be polite
 	// while thousands of certificates are replaced. CAs publish none.
-	All Rate
+	All Rate `json:"all,omitzero"`
 
 	// Issuance limits, kept in the Store by the inkan.Limiter.
-	Orders   Quota // new orders per account
-	Domain   Quota // certificates per registered domain, whoever ordered them
-	Set      Quota // certificates per exact set of identifiers
-	Failures Quota // failed authorizations per identifier and account
+	Orders   Quota `json:"orders,omitzero"`   // new orders per account
+	Domain   Quota `json:"domain,omitzero"`   // certificates per registered domain, whoever ordered them
+	Set      Quota `json:"set,omitzero"`      // certificates per exact set of identifiers
+	Failures Quota `json:"failures,omitzero"` // failed authorizations per identifier and account
 }
 
 // Rate is a token bucket of requests. The zero value is no limit.
 type Rate struct {
-	PerSecond float64
-	Burst     int
+	PerSecond float64 `json:"per_second"`
+	Burst     int     `json:"burst"`
 }
 
 // Quota is a token bucket of issuance. The zero value is no limit.
 type Quota struct {
-	Capacity int
-	Refill   time.Duration // for one token
+	Capacity int           `json:"capacity"`
+	Refill   time.Duration `json:"refill_ns"` // for one token
 }
 
 // KnownCA returns the CA that is built in under name.
@@ -53,55 +60,6 @@ func KnownCA(name string) (CA, bool) {
 		}
 	}
 	return CA{}, false
-}
-
-// KnownCAs returns the CAs that are built in, the default first.
-func KnownCAs() []CA {
-	return []CA{
-		{
-			// URL: https://letsencrypt.org/getting-started/
-			Name:      "letsencrypt",
-			Title:     "Let's Encrypt",
-			Directory: "https://acme-v02.api.letsencrypt.org/directory",
-			Source:    "https://letsencrypt.org/docs/rate-limits/",
-			Limits: letsEncryptEndpoints(Limits{
-				Orders:   Quota{300, 36 * time.Second},
-				Domain:   Quota{50, 202 * time.Minute},
-				Set:      Quota{5, 34 * time.Hour},
-				Failures: Quota{5, 12 * time.Minute},
-			}),
-		},
-		{
-			// URL and limits: https://letsencrypt.org/docs/staging-environment/
-			Name:      "letsencrypt-staging",
-			Title:     "Let's Encrypt (staging)",
-			Directory: "https://acme-staging-v02.api.letsencrypt.org/directory",
-			Source:    "https://letsencrypt.org/docs/staging-environment/",
-			Staging:   true,
-			Limits: letsEncryptEndpoints(Limits{
-				Orders:   Quota{1500, 3 * time.Hour / 1500},
-				Domain:   Quota{30000, 7 * 24 * time.Hour / 30000},
-				Set:      Quota{30000, 7 * 24 * time.Hour / 30000},
-				Failures: Quota{200, time.Hour / 200},
-			}),
-		},
-		{
-			// URL: https://cloud.google.com/certificate-manager/docs/public-ca-tutorial
-			Name:        "google",
-			Title:       "Google Trust Services",
-			Directory:   "https://dv.acme-v02.api.pki.goog/directory",
-			Source:      "https://cloud.google.com/certificate-manager/docs/public-ca-tutorial",
-			EABRequired: true,
-		},
-		{
-			// URL: https://zerossl.com/documentation/acme/
-			Name:        "zerossl",
-			Title:       "ZeroSSL",
-			Directory:   "https://acme.zerossl.com/v2/DV90",
-			Source:      "https://zerossl.com/documentation/acme/",
-			EABRequired: true,
-		},
-	}
 }
 
 // letsEncryptEndpoints adds the limits of Let's Encrypt's load balancer, which

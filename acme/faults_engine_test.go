@@ -407,7 +407,7 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.issuedAll(names, names)
-			t.Logf("%d of %d were finished before; %d requests on return", done, names, len(e.ca.Requests())-requests)
+			t.Logf("proof: %d of %d were finished before; %d requests on return", done, names, len(e.ca.Requests())-requests)
 		})
 	}
 }

@@ -64,7 +64,7 @@ func TestQ08NineOfTenNoncesRefused(t *testing.T) {
 	if worst > 20 {
 		t.Errorf("%d newNonce requests in a second", worst)
 	}
-	t.Logf("%d certificates: median %s, slowest %s, %d requests (%.1f times the normal %d each), at most %d newNonce a second",
+	t.Logf("proof: %d certificates: median %s, slowest %s, %d requests (%.1f times the normal %d each), at most %d newNonce a second",
 		count, took[count/2].Round(time.Millisecond), took[count-1].Round(time.Millisecond), requests, float64(requests)/float64(normal*count), normal, worst)
 }
 
@@ -125,7 +125,7 @@ func TestQ06FiftyNamesWithinLimits(t *testing.T) {
 	}
 	e.record("n00.example.com", names...)
 	took, requests := e.measure()
-	t.Logf("50 names: %s, %d requests, %d over a limit", took.Round(time.Millisecond), requests, len(e.ca.Violations()))
+	t.Logf("proof: 50 names: %s, %d requests, %d over a limit", took.Round(time.Millisecond), requests, len(e.ca.Violations()))
 	if requests > 135 {
 		t.Errorf("%d requests, want at most 135", requests)
 	}
@@ -140,7 +140,7 @@ func TestQ06HundredCertificatesWithinLimits(t *testing.T) {
 		e.record(fmt.Sprintf("n%02d", i), fmt.Sprintf("www.site%02d.example", i))
 	}
 	took, requests := e.measure()
-	t.Logf("100 certificates: %s, %d requests, %d over a limit", took.Round(time.Millisecond), requests, len(e.ca.Violations()))
+	t.Logf("proof: 100 certificates: %s, %d requests, %d over a limit", took.Round(time.Millisecond), requests, len(e.ca.Violations()))
 	e.issuedAll(100, 100)
 }
 

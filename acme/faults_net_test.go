@@ -309,5 +309,5 @@ func TestB09ResetAtEveryByte(t *testing.T) {
 		try(testca.WirePlan{Up: k})
 		cuts++
 	}
-	t.Logf("%d resets in %d bytes down and %d up", cuts, down, up)
+	t.Logf("proof: %d resets in %d bytes down and %d up", cuts, down, up)
 }

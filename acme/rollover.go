@@ -165,7 +165,7 @@ func (c *Client) askKeyChange(ctx context.Context, rec inkan.AccountRecord) erro
 // goes; if it is the old one, rec stays. If it is neither, another process has
 // finished meanwhile, or the account is gone. The caller holds the gate.
 func (c *Client) settle(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
-	for asked := false; rec.Next != nil; asked = true {
+	for again := false; rec.Next != nil; {
 		known, err := c.knows(ctx, rec, rec.Next)
 		if err != nil {
 			return rec, err
@@ -181,11 +181,12 @@ func (c *Client) settle(ctx context.Context, rec inkan.AccountRecord) (inkan.Acc
 			return rec, err
 		}
 		// The key may have changed between the two questions.
-		if fresh.Key.Equal(rec.Key) && asked {
+		same := fresh.Key.Equal(rec.Key)
+		if same && again {
 			return rec, c.refused(c.accountName(), &Problem{Type: accountDoesNotExist, Status: http.StatusBadRequest,
 				Detail: "the CA knows neither the key nor the one that was to follow it"})
 		}
-		rec = fresh
+		rec, again = fresh, same
 	}
 	return rec, nil
 }
