@@ -21,6 +21,8 @@ func All() *plug.Set {
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
 	plug.AddSolver(&s.Solvers, "http-01", inkan.HTTP01, solve.HTTP01)
 	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
+	plug.AddSolver(&s.Solvers, "stateless", inkan.HTTP01, solve.StatelessSolver)
+	plug.AddSolver(&s.Solvers, "tls-alpn", inkan.TLSALPN01, solve.NewTLSALPN)
 	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, webroot)
 
 	plug.Add(&s.DNS, "acme-dns", dns.ACMEDNS)

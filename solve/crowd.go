@@ -54,3 +54,12 @@ func (c *crowd) drop(conn net.Conn) {
 		delete(c.conns, conn)
 	}
 }
+
+// closeAll closes every connection.
+func (c *crowd) closeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		conn.Close()
+	}
+}

@@ -31,6 +31,9 @@ type Harness struct {
 	// InMemory: what an instance shows ends with it, and no other instance
 	// can remove it.
 	InMemory bool
+	// OneAtATime: a name shows one proof, the next when that is cleaned up;
+	// Wait returns when the turn has come.
+	OneAtATime bool
 }
 
 // Challenge returns the n-th challenge of the suite at a name.
@@ -138,6 +141,10 @@ func (h Harness) sameName(t *testing.T) {
 	open := h.Place(t)
 	s := open()
 	a, b := h.Challenge("example.com", 6), h.Challenge("example.com", 7)
+	if h.OneAtATime {
+		h.turns(t, s, a, b)
+		return
+	}
 	ja := h.present(t, s, a)
 	jb := h.present(t, s, b)
 	h.wantShown(t, s, a, b)
@@ -149,6 +156,31 @@ func (h Harness) sameName(t *testing.T) {
 	both := h.present(t, s, a, b)
 	h.wantShown(t, s, a, b)
 	h.cleanUp(t, s, both...)
+	h.wantAbsent(t, s, a, b)
+}
+
+// turns presents two proofs at one name, of which the second has to wait.
+func (h Harness) turns(t *testing.T, s inkan.Solver, a, b inkan.Challenge) {
+	h.present(t, s, a)
+	if _, err := s.Present(t.Context(), []inkan.Challenge{b}); err != nil {
+		t.Fatalf("Present: %v", err)
+	}
+	h.wantShown(t, s, a)
+	h.wantAbsent(t, s, b)
+	stopped, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.(inkan.Waiter).Wait(stopped, []inkan.Challenge{b}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait = %v; want context.Canceled", err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- s.(inkan.Waiter).Wait(t.Context(), []inkan.Challenge{b}) }()
+	h.cleanUp(t, s, a)
+	if err := <-waited; err != nil {
+		t.Errorf("Wait: %v", err)
+	}
+	h.wantAbsent(t, s, a)
+	h.wantShown(t, s, b)
+	h.cleanUp(t, s, b)
 	h.wantAbsent(t, s, a, b)
 }
 
@@ -171,6 +203,9 @@ func (h Harness) many(t *testing.T) {
 func (h Harness) concurrent(t *testing.T) {
 	s := h.Place(t)()
 	stays := h.Challenge("example.com", 999)
+	if h.OneAtATime {
+		stays = h.Challenge("stays.example.com", 999)
+	}
 	h.present(t, s, stays)
 	var wg sync.WaitGroup
 	for order := range 16 {
@@ -186,6 +221,9 @@ func (h Harness) concurrent(t *testing.T) {
 				}
 				for i := range undo {
 					cs[i].Undo = undo[i]
+				}
+				if err := h.wait(t, s, cs); err != nil {
+					t.Errorf("Wait of order %d: %v", order, err)
 				}
 				for _, c := range cs {
 					if got := h.Visible(t, s, c); !slices.Contains(got, h.Proof(c)) {
@@ -231,6 +269,9 @@ func (h Harness) present(t *testing.T, s inkan.Solver, cs ...inkan.Challenge) []
 	if undo != nil && len(undo) != len(cs) {
 		t.Fatalf("Present returned %d undos for %d challenges", len(undo), len(cs))
 	}
+	if err := h.wait(t, s, cs); err != nil {
+		t.Fatalf("Wait: %v", err)
+	}
 	cs = slices.Clone(cs)
 	for i, u := range undo {
 		if len(u) > inkan.MaxUndo || u != nil && !json.Valid(u) {
@@ -239,6 +280,14 @@ func (h Harness) present(t *testing.T, s inkan.Solver, cs ...inkan.Challenge) []
 		cs[i].Undo = u
 	}
 	return cs
+}
+
+// wait waits for the turn of the challenges.
+func (h Harness) wait(t *testing.T, s inkan.Solver, cs []inkan.Challenge) error {
+	if !h.OneAtATime {
+		return nil
+	}
+	return s.(inkan.Waiter).Wait(t.Context(), cs)
 }
 
 func (h Harness) cleanUp(t *testing.T, s inkan.Solver, cs ...inkan.Challenge) {
