@@ -25,7 +25,7 @@ type OVHConfig struct {
 	ConsumerKey       plug.Secret `json:"consumer_key" help:"the consumer key that allows the application to change this zone"`
 	ClientID          string      `json:"client_id" help:"the id of an OAuth2 service account, in place of the three keys"`
 	ClientSecret      plug.Secret `json:"client_secret" help:"the secret of the OAuth2 service account"`
-	Endpoint          string      `json:"endpoint" help:"where the API is: eu, ca and us have their own" default:"https://eu.api.ovh.com/v1"`
+	Endpoint          string      `json:"endpoint" help:"where the API is: eu, ca and us have their own" default:"https://eu.api.ovh.com/1.0"`
 	Login             string      `json:"login" help:"where OAuth2 tokens come from" default:"https://www.ovh.com/auth/oauth2/token"`
 }
 
