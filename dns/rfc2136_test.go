@@ -186,7 +186,7 @@ func TestRFC2136Options(t *testing.T) {
 		"no server given":             {},
 		`"a b:x" is not a server`:     {Server: "a b:x"},
 		"key and secret belong":       {Server: "a", Key: "k."},
-		"it is not base64":            {Server: "a", Key: "k.", Secret: plug.NewSecret("%")},
+		"is not base64":               {Server: "a", Key: "k.", Secret: plug.NewSecret("%")},
 		`"hmac-md5" is none of`:       {Server: "a", Key: "k.", Algorithm: "hmac-md5", Secret: plug.NewSecret("AAAA")},
 		"is not the name of a key":    {Server: "a", Key: strings.Repeat("k", 70), Secret: plug.NewSecret("AAAA")},
 		`"a:99999" is not a server`:   {Server: "a:99999"},
