@@ -3,6 +3,7 @@ package plugins
 
 import (
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/aws"
 	"github.com/inkan-acme/inkan/deploy"
 	"github.com/inkan-acme/inkan/dns"
 	"github.com/inkan-acme/inkan/plug"
@@ -16,6 +17,7 @@ func All() *plug.Set {
 
 	plug.Add(&s.Stores, "file", store.File)
 	plug.Add(&s.Stores, "mem", store.MemPlugin)
+	plug.Add(&s.Stores, "s3", aws.S3)
 
 	plug.AddSolver(&s.Solvers, "dns-01", inkan.DNS01, solve.DNS01)
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
@@ -40,6 +42,7 @@ func All() *plug.Set {
 	plug.Add(&s.DNS, "porkbun", dns.Porkbun)
 	plug.Add(&s.DNS, "powerdns", dns.PowerDNS)
 	plug.Add(&s.DNS, "rfc2136", dns.RFC2136)
+	plug.Add(&s.DNS, "route53", new(aws.Pace).Route53)
 	plug.Add(&s.DNS, "sakuracloud", dns.SakuraCloud)
 	plug.Add(&s.DNS, "scaleway", dns.Scaleway)
 	plug.Add(&s.DNS, "vultr", dns.Vultr)
