@@ -69,9 +69,7 @@ func TestFloorRows(t *testing.T) {
 // TestRows runs the other rows once, the long ones with less.
 func TestRows(t *testing.T) {
 	b := &bench{dir: t.TempDir(), repeats: 1}
-	if os.Getenv("INKAN_LONG") == "" {
-		b.peerErr = errors.New("the peers are measured in the long form")
-	}
+	b.peerErr = errors.New("TestPeers measures them")
 	t.Cleanup(func() {
 		if err := b.close(); err != nil {
 			t.Error(err)
@@ -154,5 +152,58 @@ func TestPrintTable(t *testing.T) {
 	want := "| a | bb  |\n|---|-----|\n| ü | x y |\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(file, []byte("a\n"+updateBegin+"old\n"+updateEnd+"z\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := update(file, []byte("new\n")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(file)
+	if want := "a\n" + updateBegin + "new\n" + updateEnd + "z\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := os.WriteFile(file, []byte(updateEnd+updateBegin), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := update(file, nil); err == nil {
+		t.Error("a page without its place was written")
+	}
+}
+
+// TestPeers gets a certificate with each of the other libraries; it needs
+// their modules.
+func TestPeers(t *testing.T) {
+	if os.Getenv("INKAN_LONG") == "" {
+		t.Skip("the peers are built and measured in the long form (INKAN_LONG=1)")
+	}
+	b := &bench{dir: t.TempDir(), repeats: 1}
+	if _, ok := b.peerPrograms(t.Context()); !ok {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(b.peerErr)
+		}
+		t.Skip("SKIPPED: the comparison with other libraries, which could not be built:", b.peerErr)
+	}
+	for _, name := range []string{acmez, certMagic, autocert} {
+		p, err := b.newPeer(t.Context(), name, testca.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		took, used, err := p.issue(t.Context(), true, 1)
+		if err := errors.Join(err, p.Close()); err != nil || took <= 0 || used.peak == 0 {
+			t.Errorf("%s: %v, %+v, %v", name, took, used, err)
+		}
+		if n := len(p.Certificates()); n != 2 {
+			t.Errorf("%s: %d certificates, want one for the account and one", name, n)
+		}
+	}
+	for _, name := range []string{certMagic, autocert} {
+		if s, err := b.peerServes(t.Context(), name, 20); err != nil || s.Hot.Nanoseconds <= 0 || s.Random.Nanoseconds <= 0 {
+			t.Errorf("%s: %+v, %v", name, s, err)
+		}
 	}
 }

@@ -6,10 +6,11 @@
 // libraries for Go, each as its documentation shows: see bench/peers. What they
 // need is fetched and built on the first run; without it their column is empty.
 //
-//	go run ./bench [-run regexp] [-n repeats] [-long] [-json] [-dir directory] [-cpuprofile file]
+//	go run ./bench [-run regexp] [-n repeats] [-long] [-json] [-update file] [-dir directory] [-cpuprofile file]
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,6 +41,7 @@ func run() (err error) {
 	repeats := flag.Int("n", 5, "repeat each measurement this often and print the median")
 	long := flag.Bool("long", false, "also measure what takes minutes: CertMagic with its limiter")
 	asJSON := flag.Bool("json", false, "print one JSON object a line in place of the table; keys that end in _s are seconds, _ns nanoseconds, _bytes bytes")
+	page := flag.String("update", "", "also write the table into the generated part of this `file`, such as docs/performance.md")
 	dir := flag.String("dir", "", "work in a new directory below this `directory`, on the disk to measure (default: that for temporary files)")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to `file`")
 	flag.Parse()
@@ -102,13 +104,19 @@ func run() (err error) {
 			break
 		}
 	}
+	var text bytes.Buffer
+	if err := printTable(&text, table); err != nil {
+		return err
+	}
 	if !*asJSON {
-		if err := printTable(os.Stdout, table); err != nil {
-			return err
-		}
+		os.Stdout.Write(text.Bytes())
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d rows could not be measured", failed)
+	}
+	if *page != "" && ctx.Err() == nil {
+		heading := fmt.Sprintf("%s, %s/%s, %d CPUs, %s, median of %d\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Now().UTC().Format(time.DateOnly), *repeats)
+		return update(*page, append([]byte(heading), text.Bytes()...))
 	}
 	return ctx.Err()
 }
