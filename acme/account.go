@@ -96,7 +96,7 @@ func (c *Client) open(rec inkan.AccountRecord) (*account, error) {
 		return nil, inkan.Errorf(inkan.Operator, c.accountName(), "%w", err).
 			WithHint("the account was made at another CA than the directory names now; give the other CA another name")
 	}
-	print, err := thumbprint(key)
+	print, err := Thumbprint(key)
 	if err != nil {
 		return nil, inkan.Errorf(inkan.Operator, c.accountName(), "its key: %w", err)
 	}

@@ -76,9 +76,9 @@ func flattened(key jose.SigningKey, opts *jose.SignerOptions, payload []byte) ([
 	return []byte(signed.FullSerialize()), nil
 }
 
-// thumbprint returns the RFC 7638 thumbprint of a key in base64url, the second
+// Thumbprint returns the RFC 7638 thumbprint of a key in base64url, the second
 // half of every key authorization (RFC 8555 section 8.1).
-func thumbprint(key *inkan.PrivateKey) (string, error) {
+func Thumbprint(key *inkan.PrivateKey) (string, error) {
 	jwk := jose.JSONWebKey{Key: key.Public()}
 	sum, err := jwk.Thumbprint(crypto.SHA256)
 	if err != nil {

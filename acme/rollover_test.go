@@ -24,7 +24,7 @@ func keyOf(t *testing.T, stored *inkan.StoredKey) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	print, err := thumbprint(key)
+	print, err := Thumbprint(key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,15 +123,16 @@ func (l *loader) validations(e entry, c *certificate, path string, ids []inkan.I
 		list = append(list, inkan.Validation{Match: rule.match, Type: challenge, Solver: rule.solver.text})
 	}
 	for _, id := range ids {
-		if problem := unproven(id, list); problem != "" {
+		if problem := Unproven(id, list); problem != "" {
 			l.problems.Add(c.Validate[0].solver.pos, path, "%s", problem)
 		}
 	}
 	return list
 }
 
-// unproven says why no validation of the list can show control over id.
-func unproven(id inkan.Identifier, list []inkan.Validation) string {
+// Unproven says why no validation of the list can show control over id; "" if
+// one can.
+func Unproven(id inkan.Identifier, list []inkan.Validation) string {
 	var refused []string
 	for _, v := range list {
 		switch {

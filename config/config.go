@@ -220,6 +220,17 @@ func (c *Config) Solvers() []string  { return c.doc.Solvers.names() }
 func (c *Config) Targets() []string  { return c.doc.Targets.names() }
 func (c *Config) Accounts() []string { return c.doc.Accounts.names() }
 
+// Challenge returns the challenge type that a solver of the file shows; "" if
+// the file has no such solver.
+func (c *Config) Challenge(solver string) string {
+	e, ok := c.doc.Solvers.find(solver)
+	if !ok {
+		return ""
+	}
+	plugin, _, _ := plug.SplitType(e.node) // checked when it was loaded
+	return c.set.Solvers.Challenge(plugin)
+}
+
 // output is what one deployment of one certificate writes.
 type output struct{ certificate, target string }
 
