@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -86,7 +87,7 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 	sent = true
 	httpResp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.netError(ctx, limited, op, err)
+		return nil, c.netError(ctx, limited, op, c.throughProxy(req, err))
 	}
 	defer httpResp.Body.Close()
 	timer := time.AfterFunc(c.bodyTime, func() { stop(errTooSlow) })
@@ -107,6 +108,22 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 			WithHint("check the directory URL, and whether a proxy or portal stands between")
 	}
 	return &response{status: httpResp.StatusCode, header: httpResp.Header, body: data}, nil
+}
+
+// throughProxy names the proxy of a request that failed: most often it is to
+// blame, and the message of a connection that broke does not tell.
+func (c *Client) throughProxy(req *http.Request, err error) error {
+	if c.config.Proxy == nil {
+		return err
+	}
+	proxy, proxyErr := c.config.Proxy(req)
+	if proxy == nil || proxyErr != nil {
+		return err
+	}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err // as in netError
+	}
+	return fmt.Errorf("through the proxy %s: %w", inkan.Printable(proxy.Host, 200), err)
 }
 
 // errTooSlow is the cause when a request ran out of its time.
