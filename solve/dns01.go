@@ -67,7 +67,6 @@ func apex(zone string) string { return strings.ToLower(strings.TrimSuffix(zone, 
 // from where the names lead now.
 func DNS01(env plug.Env, c DNS01Config) (inkan.Solver, error) {
 	plug.Defaults(&c)
-	plug.Defaults(&c.Propagation)
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -271,15 +270,11 @@ func checkDNS01(c inkan.Challenge) error {
 	fail := func(format string, args ...any) error {
 		return inkan.Errorf(inkan.Bug, "dns-01 for "+inkan.Printable(c.Identifier.Value, 80), format, args...)
 	}
-	switch {
-	case c.Type != inkan.DNS01:
-		return fail("this solver cannot show %s challenges", inkan.Printable(c.Type, 40))
-	case c.Identifier.Type != inkan.DNS:
+	if err := check(inkan.DNS01, c); err != nil {
+		return err
+	}
+	if c.Identifier.Type != inkan.DNS {
 		return fail("an address has no dns-01")
-	case len(c.Token) < 22 || len(c.Token) > 256 || !base64URL(c.Token):
-		return fail("the CA's token %q is not 22 to 256 characters of base64url", inkan.Printable(c.Token, 64))
-	case !strings.HasPrefix(c.KeyAuthorization, c.Token+".") || !base64URL(c.KeyAuthorization[len(c.Token)+1:]):
-		return fail("the key authorization does not belong to the token")
 	}
 	if _, err := inkan.ParseIdentifier(c.Identifier.Base()); err != nil {
 		return fail("the name cannot be one of a certificate")

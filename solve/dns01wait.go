@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/dnslookup"
 	"github.com/inkan-acme/inkan/plug"
@@ -90,6 +92,19 @@ func (p *prover) await(ctx context.Context, f *dnslookup.Finder, zone string, re
 		wanted[i].Values = append(wanted[i].Values, r.Value)
 	}
 	return p.client.Await(ctx, servers, wanted, p.checkAt == checkResolvers)
+}
+
+// awaitAll returns when all records are visible.
+func (p *prover) awaitAll(ctx context.Context, f *dnslookup.Finder, records []record) error {
+	zones := map[string][]inkan.TXT{}
+	for _, r := range records {
+		zones[r.Zone] = append(zones[r.Zone], inkan.TXT{Name: r.Name, Value: r.value})
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for zone, txt := range zones {
+		g.Go(func() error { return p.await(ctx, f, zone, txt) })
+	}
+	return g.Wait()
 }
 
 // explain says for which name a lookup failed, and what helps if this machine
