@@ -290,9 +290,10 @@ func (h Harness) ttl(t *testing.T) {
 	h.want(t, none.Name)
 }
 
-// concurrent: parallel orders share a name; each removes its own value only.
+// concurrent: parallel orders share a name; each removes its own value only. At
+// the second name nothing else stands, so that the RRset comes and goes.
 func (h Harness) concurrent(t *testing.T) {
-	name := h.name("busy")
+	name, bare := h.name("busy"), h.name("bare")
 	p := h.Open(t)
 	h.Foreign(t, name, "foreign")
 	var wg sync.WaitGroup
@@ -304,7 +305,9 @@ func (h Harness) concurrent(t *testing.T) {
 		wg.Go(func() {
 			for round := range 3 {
 				n := 1000 + 10*order + round
-				records := []inkan.TXT{{Name: name, Value: value(n)}, {Name: h.name(fmt.Sprintf("o%d.busy", order)), Value: value(n)}}
+				records := []inkan.TXT{
+					{Name: name, Value: value(n)}, {Name: bare, Value: value(n)}, {Name: h.name(fmt.Sprintf("o%d.busy", order)), Value: value(n)},
+				}
 				if err := mine.AddTXT(t.Context(), h.Zone, records); err != nil {
 					t.Errorf("AddTXT of order %d: %v", order, err)
 				}
@@ -321,6 +324,7 @@ func (h Harness) concurrent(t *testing.T) {
 	}
 	wg.Wait()
 	h.want(t, name, "foreign")
+	h.want(t, bare)
 }
 
 func (h Harness) cancelled(t *testing.T) {
