@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,7 +26,8 @@ type Gateway struct {
 // gatewayBinary is built once for all tests of one process.
 var gatewayBinary = sync.OnceValues(buildGateway)
 
-// StartGateway starts versitygw with the buckets, until t ends. The program is
+// StartGateway starts versitygw with the buckets, until t ends; of one whose
+// name begins with "public" everybody may read the objects. The program is
 // built with Go's own cache: half a minute of two processors the first time,
 // under a second after that. Its modules come from Go's module proxy; where
 // that cannot be reached the test is skipped, and with CI set it fails.
@@ -39,13 +41,17 @@ func StartGateway(t testing.TB, buckets ...string) *Gateway {
 		t.Skipf("SKIPPED: versitygw cannot be built: %v", err)
 	}
 	dir := t.TempDir()
+	var public []string
 	for _, bucket := range buckets {
+		if strings.HasPrefix(bucket, "public") {
+			public = append(public, bucket)
+		}
 		if err := os.MkdirAll(filepath.Join(dir, "objects", bucket), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	addr := testport.Addr(testport.For(t))
-	server := exec.Command(program, addr, dir)
+	server := exec.Command(program, append([]string{addr, dir}, public...)...)
 	var output bytes.Buffer
 	server.Stdout, server.Stderr = &output, &output
 	stdin, err := server.StdinPipe() // closed when this process ends, and versitygw with it

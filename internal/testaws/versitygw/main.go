@@ -5,14 +5,15 @@
 // a web page) is left out, because building it takes the longer part of two
 // minutes.
 //
-//	versitygw ADDRESS DIRECTORY
+//	versitygw ADDRESS DIRECTORY [BUCKET...]
 //
-// The access key and its secret are both "inkan-test", the region is
+// Everybody may read the objects of the buckets named. // The access key and its secret are both "inkan-test", the region is
 // us-east-1. It ends when its standard input does, so that no server outlives
 // the test that started it.
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -33,11 +34,11 @@ const (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: versitygw ADDRESS DIRECTORY")
+	if len(os.Args) < 3 {
+		fmt.Fprintln(os.Stderr, "usage: versitygw ADDRESS DIRECTORY [BUCKET...]")
 		os.Exit(2)
 	}
-	if err := serve(os.Args[1], os.Args[2]); err != nil {
+	if err := serve(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, "versitygw:", err)
 		os.Exit(1)
 	}
@@ -60,7 +61,7 @@ func alone() fiber.Handler {
 	}
 }
 
-func serve(address, dir string) error {
+func serve(address, dir string, public []string) error {
 	objects := filepath.Join(dir, "objects")
 	if err := os.MkdirAll(objects, 0o700); err != nil {
 		return err
@@ -82,6 +83,12 @@ func serve(address, dir string) error {
 		return err
 	}
 	defer backend.Shutdown()
+	for _, bucket := range public {
+		policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::%s/*"}]}`, bucket)
+		if err := backend.PutBucketPolicy(context.Background(), bucket, []byte(policy)); err != nil {
+			return fmt.Errorf("policy of %s: %w", bucket, err)
+		}
+	}
 	root := auth.Account{Access: secret, Secret: secret, Role: auth.RoleAdmin}
 	server, err := s3api.New(backend, middlewares.RootUserConfig{Access: secret, Secret: secret}, region,
 		auth.NewIAMServiceSingle(root), nil, nil, nil, nil,
