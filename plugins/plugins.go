@@ -21,6 +21,8 @@ func All() *plug.Set {
 
 	plug.AddSolver(&s.Solvers, "dns-01", inkan.DNS01, solve.DNS01)
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
+	plug.AddSolver(&s.Solvers, "exec", inkan.DNS01, solve.Exec)
+	plug.AddSolver(&s.Solvers, "exec-http", inkan.HTTP01, solve.ExecHTTP)
 	plug.AddSolver(&s.Solvers, "http-01", inkan.HTTP01, solve.HTTP01)
 	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
 	plug.AddSolver(&s.Solvers, "stateless", inkan.HTTP01, solve.StatelessSolver)
@@ -28,12 +30,14 @@ func All() *plug.Set {
 	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, webroot)
 
 	plug.Add(&s.DNS, "acme-dns", dns.ACMEDNS)
+	plug.Add(&s.DNS, "acme-sh", dns.ACMESh)
 	plug.Add(&s.DNS, "azure", dns.Azure)
 	plug.Add(&s.DNS, "cloudflare", dns.Cloudflare)
 	plug.Add(&s.DNS, "conoha", dns.ConoHa)
 	plug.Add(&s.DNS, "desec", dns.DeSEC)
 	plug.Add(&s.DNS, "digitalocean", dns.DigitalOcean)
 	plug.Add(&s.DNS, "dnsimple", dns.DNSimple)
+	plug.Add(&s.DNS, "exec", dns.Exec)
 	plug.Add(&s.DNS, "gandi", dns.Gandi)
 	plug.Add(&s.DNS, "google", dns.Google)
 	plug.Add(&s.DNS, "hetzner", dns.Hetzner)
