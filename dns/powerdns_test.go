@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestPowerDNS(t *testing.T) {
 	dnstest.Run(t, dnstest.Harness{
 		Open:   func(t *testing.T) inkan.DNSProvider { return open(t, s.APIKey) },
 		Zone:   testZone,
-		Values: func(t *testing.T, name string) []string { return testdns.TXT(t, s.Addrs[0], name) },
+		Values: func(t *testing.T, name string) []string { return powerDNSValues(t, s, name) },
 		Foreign: func(t *testing.T, name, value string) {
 			m := new(miekg.Msg).SetUpdate(testZone)
 			m.Insert([]miekg.RR{dnslookup.NewTXT(name, value, 60)})
@@ -52,11 +53,24 @@ func TestPowerDNS(t *testing.T) {
 		}
 	})
 
+	// What the API has taken is what the server answers with.
+	t.Run("Answered", func(t *testing.T) {
+		r := []inkan.TXT{{Name: "_acme-challenge.answered." + testZone, Value: "v", TTL: 120}}
+		if err := open(t, s.APIKey).AddTXT(t.Context(), testZone, r); err != nil {
+			t.Fatal(err)
+		}
+		if got := testdns.TXT(t, s.Addrs[0], r[0].Name); len(got) != 1 || got[0] != "v" {
+			t.Errorf("%q is answered", got)
+		}
+	})
+
 	// A record that somebody has disabled is answered to nobody and stays.
 	t.Run("Disabled", func(t *testing.T) {
 		name := "_acme-challenge.disabled." + testZone
 		patch := j{"rrsets": []j{{"name": name, "type": "TXT", "ttl": 60, "changetype": "REPLACE", "records": []j{{"content": `"asleep"`, "disabled": true}}}}}
-		powerDNSCall(t, s, http.MethodPatch, patch)
+		if powerDNSCall(t, s, http.MethodPatch, patch); t.Failed() {
+			return
+		}
 		r := []inkan.TXT{{Name: name, Value: "awake"}}
 		p := open(t, s.APIKey)
 		if err := p.AddTXT(t.Context(), testZone, r); err != nil {
@@ -74,25 +88,56 @@ func TestPowerDNS(t *testing.T) {
 	})
 }
 
+// powerDNSValues reads what is stored: the server's caches may answer with what
+// stood a moment before.
+func powerDNSValues(t *testing.T, s *testdns.Server, name string) (values []string) {
+	t.Helper()
+	var zone struct {
+		RRSets []struct {
+			Name, Type string
+			Records    []struct{ Content string }
+		}
+	}
+	if err := json.Unmarshal([]byte(powerDNSCall(t, s, http.MethodGet, nil)), &zone); err != nil {
+		t.Error(err)
+	}
+	for _, set := range zone.RRSets {
+		for _, r := range set.Records {
+			if set.Name != name || set.Type != "TXT" {
+				continue
+			}
+			value, ok := unquoted(httptest.NewRecorder(), r.Content)
+			if !ok {
+				t.Errorf("%s is no TXT", r.Content)
+			}
+			values = append(values, value)
+		}
+	}
+	return values
+}
+
 func powerDNSCall(t *testing.T, s *testdns.Server, method string, in any) string {
 	t.Helper()
 	data, err := json.Marshal(in)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return ""
 	}
 	req, err := http.NewRequestWithContext(t.Context(), method, s.API+"/api/v1/servers/localhost/zones/"+testZone, bytes.NewReader(data))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return ""
 	}
 	req.Header.Set("X-API-Key", s.APIKey)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return ""
 	}
 	defer resp.Body.Close()
 	var out bytes.Buffer
 	if _, err := out.ReadFrom(resp.Body); err != nil || resp.StatusCode/100 != 2 {
-		t.Fatalf("%s: %d %v %s", method, resp.StatusCode, err, out.String())
+		t.Errorf("%s: %d %v %s", method, resp.StatusCode, err, out.String())
 	}
 	return out.String()
 }
