@@ -171,7 +171,7 @@ func (h *execHost) reply(out []byte) error {
 	var r execReply
 	d := json.NewDecoder(bytes.NewReader(out))
 	if err := d.Decode(&r); err != nil {
-		return fail(inkan.Operator, "what it printed is not JSON: %s", inkan.Printable(string(out), 200)).
+		return fail(inkan.Operator, "what it printed is not JSON: %s", inkan.Printable(h.program.Hidden(string(out)), 200)).
 			WithHint("let it print its messages to standard error")
 	}
 	if _, err := d.Token(); err != io.EOF {
@@ -180,7 +180,7 @@ func (h *execHost) reply(out []byte) error {
 	if r.Error == "" {
 		return nil
 	}
-	return fail(r.Kind, "%s", inkan.Printable(r.Error, 1000)).WithHint("%s", inkan.Printable(r.Hint, 1000))
+	return fail(r.Kind, "%s", inkan.Printable(h.program.Hidden(r.Error), 1000)).WithHint("%s", inkan.Printable(h.program.Hidden(r.Hint), 1000))
 }
 
 // oneAtATime waits until no other run is under way.

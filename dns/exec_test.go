@@ -224,6 +224,8 @@ func TestJ06ExecHost(t *testing.T) {
 		{`echo '{"error": "no such zone\u001b", "kind": "operator", "hint": "create it"}'`, inkan.Operator, `running the shell line: no such zone\u001b`},
 		{`echo '{"error": "later", "kind": "rate-limited"}'`, inkan.RateLimited, "later"},
 		{`echo '{"error": "what", "kind": "new word"}'`, inkan.Temporary, "what"},
+		{`printf '{"error": "bad token %s"}' "$TOKEN"`, inkan.Temporary, "bad token [secret]"},
+		{`echo "$TOKEN"`, inkan.Operator, "not JSON: [secret]"},
 		{"echo done", inkan.Operator, "what it printed is not JSON: done"},
 		{`echo '{} {}'`, inkan.Operator, "it printed something behind its JSON"},
 		{"head -c 100000 /dev/zero", inkan.Operator, "it printed more than 64 KB"},
@@ -231,6 +233,7 @@ func TestJ06ExecHost(t *testing.T) {
 		{"exec sleep 1000", inkan.Temporary, "stopped after 200ms"},
 	} {
 		config := dns.ExecConfig{Shell: c.shell}
+		config.Env = map[string]plug.Secret{"TOKEN": plug.NewSecret("hush-hush")}
 		if strings.Contains(c.shell, "sleep") {
 			config.Timeout = plug.Duration(200 * time.Millisecond)
 		}

@@ -201,6 +201,7 @@ func TestJ06Hooks(t *testing.T) {
 		{"hangs", solve.Hook{Dialect: "certbot", Shell: "echo started; exec sleep 1000", HookLimit: plug.Duration(200 * time.Millisecond)}, inkan.Temporary, "stopped after 200ms; it said: started"},
 		{"prints without end", solve.Hook{Dialect: "certbot", Shell: "head -c 100000000 /dev/zero | tr '\\0' x; exit 1"}, inkan.Temporary, "exit status 1; it said: xxx"},
 		{"says nothing", solve.Hook{Dialect: "acme-client", Shell: "cat >/dev/null"}, inkan.Temporary, "did not write back the line of its challenge"},
+		{"says a secret", inDir(solve.Hook{Dialect: "acme-client", Shell: `cat >/dev/null; echo "token $DIR"`}, "hush-hush"), inkan.Temporary, "it said: token [secret]"},
 		{"says something else", solve.Hook{Dialect: "acme-client", Shell: "cat >/dev/null; echo 'dns-01 www.example.com x'"}, inkan.Temporary, "it said: dns-01 www.example.com x"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -103,7 +103,7 @@ func (h *hook) lines(ctx context.Context, program *command.Command, challenges [
 	for _, c := range challenges {
 		if !slices.Contains(said, line(c)) {
 			return inkan.Errorf(inkan.Temporary, h.challengeType+" hook for "+c.Identifier.Value, "%s did not write back the line of its challenge; it said: %s",
-				strings.TrimPrefix(program.Op(), "running "), inkan.Printable(strings.TrimSpace(string(out)), 300)).
+				strings.TrimPrefix(program.Op(), "running "), inkan.Printable(program.Hidden(strings.TrimSpace(string(out))), 300)).
 				WithHint("it must read lines from standard input and write each to standard output when the proof stands")
 		}
 	}

@@ -122,6 +122,15 @@ func (c *Command) hide() []string {
 	return secrets
 }
 
+// Hidden returns what the command printed without the values that only it was
+// given, for use in a message.
+func (c *Command) Hidden(text string) string {
+	for _, secret := range c.hide() {
+		text = strings.ReplaceAll(text, secret, hidden)
+	}
+	return text
+}
+
 // Environ returns the whole environment of a call.
 func (c *Command) Environ(more ...string) []string {
 	vars := []string{"PATH=" + defaultPath, "HOME=" + home(), "LANG=C.UTF-8"}
