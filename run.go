@@ -188,7 +188,7 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 			published, err = m.attempt(ctx, c, o, s)
 			res.Issued = res.Issued || published
 			if next, ok := errors.AsType[*errAlternative](err); ok {
-				m.log().Warn("it failed, and another way is tried", logName(c.Name), logError(next.error), slog.String("next", next.reason))
+				m.log().Info("it failed, and another way is tried", logName(c.Name), logError(next.error), slog.String("next", next.reason))
 				m.progress(c.Name, next.reason)
 				failed = append(failed, next.error)
 				continue

@@ -20,14 +20,16 @@ import (
 func (a *app) accountCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "account",
-		Short: "Register, show and change the account at a CA",
+		Short: "Register, show, change, move and end the account at a CA",
 		Long: `An account belongs to one CA and is named "default" unless --account says
 otherwise. "inkan issue" makes it where it is missing; these commands are for
-those who want to make it beforehand, see it, or change its addresses.`,
+those who want to make it beforehand, see it, change its addresses or its key,
+take it to another machine or end it.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: subcommand,
 	}
-	cmd.AddCommand(a.accountRegisterCommand(), a.accountShowCommand(), a.accountUpdateCommand())
+	cmd.AddCommand(a.accountRegisterCommand(), a.accountShowCommand(), a.accountUpdateCommand(), a.accountRolloverCommand(),
+		a.accountDeactivateCommand(), a.accountExportCommand(), a.accountImportCommand())
 	return cmd
 }
 
@@ -51,7 +53,7 @@ makes a second one.`,
 			if err != nil {
 				return err
 			}
-			if err := a.agree(ctx, client, n, &r, rec.URL != ""); err != nil {
+			if err := a.agree(ctx, client, n, &r, rec.URL != "" && rec.Deactivated.IsZero()); err != nil {
 				return err
 			}
 			info, err := client.Register(ctx, acme.RegisterOptions{AgreeTerms: r.agreeTOS, Contacts: addresses(r.emails), Recover: again})
@@ -67,7 +69,7 @@ makes a second one.`,
 	}
 	r.addCA(cmd.Flags())
 	r.addAccount(cmd.Flags())
-	cmd.Flags().BoolVar(&again, "recover", false, "make a new account with the old key if the CA has lost the one on record")
+	cmd.Flags().BoolVar(&again, "recover", false, "make a new account with the old key if the CA has lost the one on record; with a new key if it was deactivated")
 	a.completeFlags(cmd)
 	return cmd
 }
@@ -138,7 +140,7 @@ func (a *app) accountUpdateCommand() *cobra.Command {
 // accountClient returns the client of the account that the flags name.
 func (a *app) accountClient(ctx context.Context, r *requestFlags) (*acme.Client, accountName, error) {
 	var n accountName
-	ca, err := a.chooseCA(ctx, r, defaultCA)
+	ca, err := a.chooseOneCA(ctx, r)
 	if err != nil {
 		return nil, n, err
 	}
@@ -232,8 +234,14 @@ func (a *app) ensureAccount(ctx context.Context, ca, account string, r *requestF
 		return false, err
 	}
 	client, err := a.client(ctx, ca, account, flags)
-	if err != nil || rec.URL != "" {
+	switch {
+	case err != nil:
 		return false, err
+	case !rec.Deactivated.IsZero():
+		_, err := client.ShowAccount(ctx) // says so
+		return false, err
+	case rec.URL != "":
+		return false, nil
 	}
 	if err := a.agree(ctx, client, n, r, false); err != nil {
 		return false, err

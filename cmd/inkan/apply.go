@@ -132,6 +132,22 @@ func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed err
 			failed = also(failed, failure{err: err})
 		}
 	}
+	later := map[accountName]bool{} // CAs that may have to take over
+	for i := range cfg.Certificates {
+		req := &cfg.Certificates[i]
+		for _, ca := range req.CAs[1:] {
+			n := accountName{ca, req.Account}
+			if _, seen := usable[n]; seen || later[n] {
+				continue
+			}
+			later[n] = true
+			made, err := a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
+			a.changed = a.changed || made
+			if err != nil && ctx.Err() == nil {
+				a.warnNotReady(ctx, n, err)
+			}
+		}
+	}
 	return usable, failed
 }
 

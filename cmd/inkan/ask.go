@@ -96,7 +96,7 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	if err != nil {
 		return nil, err
 	}
-	if r.webroot == "" && r.standalone == "" {
+	if r.webroot == "" && r.standalone == "" && !r.noValidation {
 		if err := q.askValidation(r); err != nil {
 			return nil, err
 		}
@@ -187,11 +187,11 @@ func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
 	if r.emails != nil {
 		return nil
 	}
-	ca, err := a.chooseCA(ctx, r, defaultCA)
+	cas, err := a.chooseCAs(ctx, r, []string{defaultCA})
 	if err != nil {
 		return err
 	}
-	rec, err := a.loadAccount(ctx, accountName{ca, orDefault(r.account)})
+	rec, err := a.loadAccount(ctx, accountName{cas[0], orDefault(r.account)})
 	if err != nil || rec.URL != "" {
 		return err
 	}
@@ -216,8 +216,11 @@ func (r *requestFlags) commandLine(names []string) string {
 			words = append(words, "--"+name, quote(value))
 		}
 	}
-	flag("ca", r.ca)
-	flag("ca-root", r.caRoot)
+	for _, ca := range r.cas.list {
+		flag("ca", ca.name)
+		flag("ca-root", ca.root)
+	}
+	flag("ca-root", r.cas.root)
 	flag("account", r.account)
 	for _, e := range r.emails {
 		flag("email", e)
@@ -225,6 +228,9 @@ func (r *requestFlags) commandLine(names []string) string {
 	words = append(words, "--agree-tos")
 	flag("webroot", r.webroot)
 	flag("standalone", r.standalone)
+	if r.noValidation {
+		words = append(words, "--no-validation")
+	}
 	flag("deploy-dir", r.deployDir)
 	flag("run", r.run)
 	flag("run-shell", r.runShell)

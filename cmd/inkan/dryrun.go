@@ -30,15 +30,20 @@ func (a *app) issueDryRun(ctx context.Context, r *requestFlags, f *pflag.FlagSet
 		return err
 	}
 	r.deployDir, r.run, r.runShell = "none", "", ""
+	ca := caFlag{name: defaultCA, root: r.cas.root}
+	if len(r.cas.list) > 0 {
+		ca = r.cas.list[0] // the first of several is tried
+	}
 	switch {
-	case r.staging, r.ca != "" && r.caRoot != "": // a CA with roots of its own is not the public's
-	case strings.Contains(r.ca, "://"):
-		if r.ca, err = a.stagingOf(ctx, acme.CAName(r.ca)); err != nil {
+	case r.staging, len(r.cas.list) > 0 && ca.root != "": // a CA with roots of its own is not the public's
+	case strings.Contains(ca.name, "://"):
+		if ca.name, err = a.stagingOf(ctx, acme.CAName(ca.name)); err != nil {
 			return err
 		}
 	default:
 		r.staging = true
 	}
+	r.cas.list = []caFlag{ca}
 	req, err := a.buildRequest(ctx, m, r, f, ids, true)
 	if err != nil {
 		return err

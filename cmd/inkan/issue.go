@@ -14,7 +14,7 @@ import (
 // requestFlags are the flags that say what is wanted. issue and reconfigure
 // share them.
 type requestFlags struct {
-	ca, caRoot       string
+	cas              caFlags
 	staging          bool
 	account          string
 	emails           []string
@@ -23,8 +23,9 @@ type requestFlags struct {
 	eabKeyID, eabKey string
 	eabAlg           string
 
-	webroot    string
-	standalone string
+	webroot      string
+	standalone   string
+	noValidation bool
 
 	name           string
 	key            string
@@ -43,11 +44,12 @@ type requestFlags struct {
 }
 
 func (r *requestFlags) add(f *pflag.FlagSet) {
-	r.addCA(f)
+	r.addCAs(f)
 	r.addAccount(f)
 	f.StringVar(&r.webroot, "webroot", "", "show control by files below `DIR`, the document root of a running web server")
 	f.StringVar(&r.standalone, "standalone", "", "show control by an own listener at `ADDR` (without one, port 80)")
 	f.Lookup("standalone").NoOptDefVal = ":80"
+	f.BoolVar(&r.noValidation, "no-validation", false, "show no control over the names: the CA has validated them for the account already")
 	f.StringVar(&r.key, "key", "", "the private key's `TYPE`: ecdsa-p256 (default), ecdsa-p384, ecdsa-p521, rsa-2048, rsa-3072, rsa-4096, ed25519")
 	f.BoolVar(&r.reuseKey, "reuse-key", false, "keep the private key on renewal (default: a new one each time)")
 	f.StringVar(&r.keyFile, "key-file", "", "use the private key in the PEM `FILE`, now and on renewal")
@@ -62,10 +64,22 @@ func (r *requestFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&r.runShell, "run-shell", "", "run `LINE` with /bin/sh after each change")
 }
 
-// addCA adds the flags that name the CA.
+// addCA adds the flags that name one CA.
 func (r *requestFlags) addCA(f *pflag.FlagSet) {
-	f.StringVar(&r.ca, "ca", "", "the certificate authority: `NAME|URL` is letsencrypt (the default), letsencrypt-staging, google, zerossl, one of the configuration file, or the https URL of a directory")
-	f.StringVar(&r.caRoot, "ca-root", "", "trust the roots in the PEM `FILE` for the CA's own HTTPS")
+	r.cas.single = true
+	r.addCAFlags(f, "the certificate authority: `NAME|URL` is letsencrypt (the default), another one of \"inkan ca list\", or the https URL of a directory",
+		"trust the roots in the PEM `FILE` for the CA's own HTTPS")
+}
+
+// addCAs adds the flags that name one CA or several.
+func (r *requestFlags) addCAs(f *pflag.FlagSet) {
+	r.addCAFlags(f, "the certificate authority: `NAME|URL` is letsencrypt (the default), another one of \"inkan ca list\", or the https URL of a directory; repeated, those that are asked when the ones before fail",
+		"trust the roots in the PEM `FILE` for the own HTTPS of the CA named before")
+}
+
+func (r *requestFlags) addCAFlags(f *pflag.FlagSet, ca, root string) {
+	f.Var(caNameFlag{&r.cas}, "ca", ca)
+	f.Var(caRootFlag{&r.cas}, "ca-root", root)
 	f.BoolVar(&r.staging, "staging", false, "use the CA's staging sister, whose certificates no browser trusts; with a URL: this is one")
 }
 
@@ -74,7 +88,7 @@ func (r *requestFlags) addAccount(f *pflag.FlagSet) {
 	r.addAccountName(f)
 	r.addEmail(f)
 	f.BoolVar(&r.agreeTOS, "agree-tos", false, "agree to the CA's terms of service")
-	f.StringVar(&r.accountKey, "account-key", "", "`TYPE` of a new account key: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096")
+	r.addAccountKey(f)
 	f.StringVar(&r.eabKeyID, "eab-kid", "", "`ID` of the external account binding that the CA gave you")
 	f.StringVar(&r.eabKey, "eab-hmac-key-file", "", "`FILE` with its HMAC key, in base64url")
 	f.StringVar(&r.eabAlg, "eab-alg", "", "its algorithm: `ALG` is HS256 (default), HS384 or HS512")
@@ -82,6 +96,10 @@ func (r *requestFlags) addAccount(f *pflag.FlagSet) {
 
 func (r *requestFlags) addAccountName(f *pflag.FlagSet) {
 	f.StringVar(&r.account, "account", "", "the account's `NAME`, if there are several at a CA (default \"default\")")
+}
+
+func (r *requestFlags) addAccountKey(f *pflag.FlagSet) {
+	f.StringVar(&r.accountKey, "account-key", "", "`TYPE` of a new account key: ecdsa-p256 (default), ecdsa-p384, rsa-2048, rsa-3072, rsa-4096")
 }
 
 func (r *requestFlags) addEmail(f *pflag.FlagSet) {
@@ -112,6 +130,10 @@ renew" needs no options. Without names, on a terminal, it asks.
 
   inkan issue --webroot /var/www/html --email you@example.com --agree-tos \
       --run 'systemctl reload nginx' example.com www.example.com
+
+Several --ca are asked in this order, a later one when those before fail: at
+once if there is no certificate yet, else when the time until it expires gets
+short. The account is made at each of them now, so that it is there then.
 
 Asked again with other options it changes what is recorded; with the same ones
 it does nothing.`,
@@ -161,7 +183,7 @@ func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, name
 	if err != nil {
 		return err
 	}
-	made, err := a.ensureAccount(ctx, req.CAs[0], req.Account, r)
+	made, err := a.readyAccounts(ctx, req, r)
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,30 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/inkan-acme/inkan"
 )
+
+// otherCA names the CA that issued, and why it was not the first of the request;
+// "" if it was.
+func (a *app) otherCA(ctx context.Context, m *inkan.Manager, req *inkan.CertificateRequest, ca string) string {
+	if ca == req.CAs[0] {
+		return ""
+	}
+	words := a.caTitle(ctx, ca) + " instead of " + a.caTitle(ctx, req.CAs[0])
+	events, err := lastEvents(ctx, m.Store, req.Name, time.Now())
+	if err != nil {
+		return words // the reason is a courtesy
+	}
+	for _, e := range slices.Backward(events) {
+		if e.Kind == inkan.EventFailed {
+			return words + ", which failed: " + a.inWords(ctx, e.Message)
+		}
+	}
+	return words
+}
 
 // sayIssued ends with what somebody needs to know: the paths, the expiry and
 // how renewal happens.
@@ -31,6 +51,9 @@ func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, 
 	a.say("%s: %s", a.paint(bold, r.Name), a.paint(green, what))
 	a.field("names", namesShort(r.Version.Identifiers))
 	a.field("valid until", until(leaf.NotAfter, now))
+	if r.Issued {
+		a.field("CA", a.otherCA(ctx, m, req, r.Version.Pairs[0].CA))
+	}
 	o, err := m.Observe(ctx, r.Name)
 	if err != nil {
 		a.warn("certificate %s could not be read again: %v", r.Name, err)

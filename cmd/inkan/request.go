@@ -101,12 +101,12 @@ func readCSR(file string, names []inkan.Identifier) ([]byte, []inkan.Identifier,
 
 // applyFlags changes req by the flags that were given.
 func (a *app) applyFlags(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest, fresh bool) error {
-	if f.Changed("ca") || f.Changed("ca-root") || r.staging {
-		ca, err := a.chooseCA(ctx, r, req.CAs[0])
+	if r.cas.given() || r.staging {
+		cas, err := a.chooseCAs(ctx, r, req.CAs)
 		if err != nil {
 			return err
 		}
-		req.CAs = []string{ca}
+		req.CAs = cas
 	}
 	if r.account != "" {
 		req.Account = r.account
@@ -180,6 +180,10 @@ func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.C
 	switch {
 	case r.webroot != "" && r.standalone != "":
 		return usageError{errors.New("--webroot and --standalone exclude each other")}
+	case r.noValidation && (r.webroot != "" || r.standalone != ""):
+		return usageError{errors.New("--no-validation excludes --webroot and --standalone")}
+	case r.noValidation:
+		req.Validations = nil
 	case r.webroot != "":
 		dir, err := filepath.Abs(r.webroot)
 		if err != nil {
@@ -192,7 +196,7 @@ func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.C
 	case r.standalone != "":
 		return a.validateBy(ctx, req, "standalone", map[string]any{"addr": r.standalone})
 	case fresh && len(req.Validations) == 0:
-		return usageError{errors.New("how shall control over the names be shown? give --webroot DIR (a web server runs already) or --standalone (none runs on port 80)")}
+		return usageError{errors.New("how shall control over the names be shown? give --webroot DIR (a web server runs already), --standalone (none runs on port 80) or --no-validation (the CA knows already)")}
 	}
 	return nil
 }

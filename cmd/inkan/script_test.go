@@ -35,9 +35,11 @@ func TestMain(m *testing.M) {
 // with the program, told in commands:
 //
 //	ca [WORD...]           start the CA of the story (see startCA)
+//	ca2 [WORD...]          start another one, @ca2
+//	down                   the first CA goes away
 //	serve DIR              a web server for DIR on the port where the CA looks
-//	run [STATUS] ARG...    run inkan with these arguments; @ca and @agree stand
-//	                       for the flags of the CA and of its account
+//	run [STATUS] ARG...    run inkan with these arguments; @ca, @ca2 and @agree
+//	                       stand for the flags of a CA and of its account
 //	terminal [STATUS] ARG... the same at a terminal; ttyin says what is typed
 //	json PATH [VALUE]      look into the JSON on stdout (a.0.b; count is a length)
 //	leaf FILE WHAT VALUE   look into a certificate: names, key or issuer
@@ -63,6 +65,8 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ca":       startCA,
+			"ca2":      startCA2,
+			"down":     func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(storyOf(ts).ca.Close()) },
 			"serve":    serve,
 			"run":      func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, false) },
 			"terminal": func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, true) },
@@ -93,10 +97,28 @@ type storyKey struct{}
 func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*story) }
 
 // startCA starts the CA. The words are: eab (accounts need it), profile=NAME,
-// blocked=NAME, alternate (a second chain).
+// blocked=NAME, alternate (a second chain), reuse (a name is validated once).
 func startCA(ts *testscript.TestScript, _ bool, args []string) {
-	s := storyOf(ts)
-	o := testca.Options{Profiles: map[string]testca.Profile{"default": {Description: "90 days"}}}
+	ca := newCA(ts, 0, args)
+	storyOf(ts).ca = ca
+	setCA(ts, "CA", ca)
+	ts.Setenv("HTTP_PORT", strconv.Itoa(ca.HTTPPort))
+}
+
+// startCA2 starts a CA that looks at the same port as the first.
+func startCA2(ts *testscript.TestScript, _ bool, args []string) {
+	setCA(ts, "CA2", newCA(ts, storyOf(ts).ca.HTTPPort, args))
+}
+
+func setCA(ts *testscript.TestScript, name string, ca *testca.CA) {
+	root := ts.MkAbs(strings.ToLower(name) + "-root.pem")
+	ts.Check(os.WriteFile(root, ca.RootsPEM, 0o644))
+	ts.Setenv(name+"_URL", ca.DirectoryURL)
+	ts.Setenv(name+"_ROOT", root)
+}
+
+func newCA(ts *testscript.TestScript, httpPort int, args []string) *testca.CA {
+	o := testca.Options{HTTPPort: httpPort, Profiles: map[string]testca.Profile{"default": {Description: "90 days"}}}
 	for _, word := range args {
 		switch key, value, _ := strings.Cut(word, "="); key {
 		case "eab":
@@ -105,6 +127,8 @@ func startCA(ts *testscript.TestScript, _ bool, args []string) {
 			o.Profiles[value] = testca.Profile{Description: "6 days", ValidityPeriod: 6 * 24 * time.Hour}
 		case "blocked":
 			o.DomainBlocklist = []string{value}
+		case "reuse":
+			o.AuthzReuse = 100
 		case "alternate":
 			o.AlternateRoots = 1
 		default:
@@ -114,12 +138,7 @@ func startCA(ts *testscript.TestScript, _ bool, args []string) {
 	ca, err := testca.New(o)
 	ts.Check(err)
 	ts.Defer(func() { ts.Check(ca.Close()) })
-	s.ca = ca
-	root := ts.MkAbs("root.pem")
-	ts.Check(os.WriteFile(root, ca.RootsPEM, 0o644))
-	ts.Setenv("CA_URL", ca.DirectoryURL)
-	ts.Setenv("CA_ROOT", root)
-	ts.Setenv("HTTP_PORT", strconv.Itoa(ca.HTTPPort))
+	return ca
 }
 
 func serve(ts *testscript.TestScript, _ bool, args []string) {
@@ -152,6 +171,8 @@ func runInkan(ts *testscript.TestScript, neg bool, args []string, terminal bool)
 		switch a {
 		case "@ca":
 			line = append(line, "--ca", ts.Getenv("CA_URL"), "--ca-root", ts.Getenv("CA_ROOT"))
+		case "@ca2":
+			line = append(line, "--ca", ts.Getenv("CA2_URL"), "--ca-root", ts.Getenv("CA2_ROOT"))
 		case "@agree":
 			line = append(line, "--agree-tos", "--email", "ops@example.com")
 		default:

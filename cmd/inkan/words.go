@@ -16,8 +16,12 @@ import (
 // hashName finds such names in a text.
 var hashName = regexp.MustCompile(`\b(files|exec|webroot|standalone)-[0-9a-f]{8}\b`)
 
+// hashCA finds CAs that were named by URL.
+var hashCA = regexp.MustCompile(`\bca-[0-9a-f]{16}\b`)
+
 // inWords replaces the hash names in text by what they stand for.
 func (a *app) inWords(ctx context.Context, text string) string {
+	text = hashCA.ReplaceAllStringFunc(text, func(name string) string { return a.caTitle(ctx, name) })
 	return hashName.ReplaceAllStringFunc(text, func(name string) string {
 		for _, family := range []string{inkan.HostTargets, inkan.HostSolvers} {
 			if words := a.hostWords(ctx, family, name); words != "" {
