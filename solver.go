@@ -2,7 +2,10 @@ package inkan
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
+	"strings"
 )
 
 // Solver shows the proof of control that a challenge asks for.
@@ -77,6 +80,14 @@ const (
 	DNSAccount01 = "dns-account-01"
 	DNSPersist01 = "dns-persist-01"
 )
+
+// DNSAccountLabel returns what stands before a domain name in the record of
+// dns-account-01, for the account with this URL: "_ujmmovf2vn55tgye._acme-challenge"
+// (draft-ietf-acme-dns-account-label section 3.2).
+func DNSAccountLabel(account string) string {
+	sum := sha256.Sum256([]byte(account))
+	return "_" + strings.ToLower(base32.StdEncoding.EncodeToString(sum[:10])) + "._acme-challenge"
+}
 
 // DNSProvider is a DNS host at which TXT values can be added and removed.
 //
