@@ -166,14 +166,14 @@ func (c *Client) askKeyChange(ctx context.Context, rec inkan.AccountRecord) erro
 // finished meanwhile, or the account is gone. The caller holds the gate.
 func (c *Client) settle(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
 	for again := false; rec.Next != nil; {
-		known, err := c.knows(ctx, rec, rec.Next)
+		known, err := c.knows(ctx, rec.Next)
 		if err != nil {
 			return rec, err
 		}
 		if known {
 			return c.promoteNext(ctx, rec)
 		}
-		if known, err = c.knows(ctx, rec, rec.Key); err != nil || known {
+		if known, err = c.knows(ctx, rec.Key); err != nil || known {
 			return rec, err
 		}
 		fresh, err := c.existing(ctx)
@@ -207,19 +207,20 @@ func (c *Client) promoteNext(ctx context.Context, rec inkan.AccountRecord) (inka
 	return rec, nil
 }
 
-// knows asks whether the account of rec has this key (RFC 8555 section 7.3.1).
-func (c *Client) knows(ctx context.Context, rec inkan.AccountRecord, stored *inkan.StoredKey) (bool, error) {
+// knows asks whether the CA has an account of this key (RFC 8555 section 7.3.1).
+// Both keys were made here for this account, so it can be no other one.
+func (c *Client) knows(ctx context.Context, stored *inkan.StoredKey) (bool, error) {
 	key, err := stored.Open()
 	if err != nil {
 		return false, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
 	}
-	_, url, err := c.newAccount(ctx, c.op("account look-up"), key, func(string) (newAccountPayload, error) {
+	_, _, err = c.newAccount(ctx, c.op("account look-up"), key, func(string) (newAccountPayload, error) {
 		return newAccountPayload{OnlyExisting: true}, nil
 	})
-	if isProblem(err, accountDoesNotExist) || isProblem(err, badPublicKey, badSignatureAlgorithm) {
+	if isProblem(err, accountDoesNotExist, badPublicKey, badSignatureAlgorithm) {
 		return false, nil
 	}
-	return err == nil && url == rec.URL, err
+	return err == nil, err
 }
 
 // dropNext gives up a next key that the CA can never take, and returns why.

@@ -192,19 +192,22 @@ func readSmall(path string) ([]byte, error) {
 // caOfForeign names the CA of an account when no flag does: by its directory,
 // else by the host of its URL, else the default.
 func (a *app) caOfForeign(ctx context.Context, f *foreign) (string, error) {
-	switch {
-	case f.directory != "":
-		return f.directory, nil
-	case f.rec.URL == "":
+	if f.directory == "" && f.rec.URL == "" {
 		return defaultCA, nil
-	}
-	account, err := url.Parse(f.rec.URL)
-	if err != nil {
-		return "", inkan.Errorf(inkan.Operator, "account", "its URL cannot be read: %s", inkan.Printable(f.rec.URL, 200))
 	}
 	list, err := a.listCAs(ctx)
 	if err != nil {
 		return "", err
+	}
+	if f.directory != "" {
+		if i := slices.IndexFunc(list, func(ca caSummary) bool { return ca.Directory == f.directory }); i >= 0 {
+			return list[i].Name, nil
+		}
+		return f.directory, nil
+	}
+	account, err := url.Parse(f.rec.URL)
+	if err != nil {
+		return "", inkan.Errorf(inkan.Operator, "account", "its URL cannot be read: %s", inkan.Printable(f.rec.URL, 200))
 	}
 	i := slices.IndexFunc(list, func(ca caSummary) bool {
 		u, err := url.Parse(ca.Directory)
