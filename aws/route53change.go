@@ -181,6 +181,14 @@ func (p *route53Provider) change(ctx context.Context, op, id string, wishes []*w
 		if len(wishes) == 0 {
 			return nil
 		}
+		if round > 0 {
+			// Refused again: what was said the first time was not all, or is
+			// not so any more.
+			doubtful = wishes
+			for _, w := range wishes {
+				delete(known, w.name)
+			}
+		}
 		if round > 1 {
 			// Somebody else works at the same names: out of step with them.
 			if err := sleep(ctx, backOff(round)); err != nil {
