@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -205,8 +206,11 @@ func (m *Manual) lookHTTP(ctx context.Context, p Proof) error {
 		return err
 	}
 	resp, err := client.Do(q)
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return fmt.Errorf("%s: %w", inkan.Printable(e.URL, 300), e.Err)
+	}
 	if err != nil {
-		return err // names the URL
+		return err
 	}
 	defer resp.Body.Close()
 	from := ""

@@ -56,6 +56,8 @@ type app struct {
 	throttles map[string]*acme.Throttle
 	hostMade  map[string]any // plug-ins made from the Host store
 	questions *asker         // who asks the person at the terminal
+	talking   sync.Mutex     // held by who talks to the person
+	following *progress      // what is told meanwhile
 	changed   bool           // for --detailed-exitcode
 }
 
@@ -67,7 +69,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, environ, args []string) *
 		a.env[k] = v
 	}
 	a.faults = newFaults(a.env)
-	a.set = a.faults.plugins(plugins.All())
+	a.set = a.faults.plugins(a.addManual(plugins.All()))
 	return a
 }
 

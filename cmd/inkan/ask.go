@@ -92,12 +92,12 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	}
 	q := a.asker()
 	q.say("A few questions, then the certificate. Ctrl-C leaves at any time; an empty\nanswer takes what stands in [].\n\n")
-	names, err := q.askNames()
+	names, wildcard, err := q.askNames()
 	if err != nil {
 		return nil, err
 	}
-	if r.webroot == "" && r.standalone == "" && !r.noValidation {
-		if err := q.askValidation(r); err != nil {
+	if len(r.ways) == 0 && !r.noValidation {
+		if err := q.askValidation(r, wildcard); err != nil {
 			return nil, err
 		}
 	}
@@ -113,49 +113,57 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	return names, nil
 }
 
-func (q *asker) askNames() ([]string, error) {
-	var names []string
-	_, err := q.ask("Names in the certificate, separated by spaces:", "", func(s string) error {
+func (q *asker) askNames() (names []string, wildcard bool, err error) {
+	_, err = q.ask("Names in the certificate, separated by spaces:", "", func(s string) error {
 		names = strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == ',' })
 		ids, err := inkan.ParseIdentifiers(names)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			if id.Wildcard() {
-				return fmt.Errorf("the wildcard %s needs a dns-01 solver, which only a configuration file can name", id)
-			}
-		}
-		return nil
+		wildcard = slices.ContainsFunc(ids, inkan.Identifier.Wildcard)
+		return err
 	})
-	return names, err
+	return names, wildcard, err
 }
 
-func (q *asker) askValidation(r *requestFlags) error {
-	q.say("\nThe CA fetches http://NAME/.well-known/acme-challenge/... to see that the names\n" +
-		"are yours.\n" +
-		"  1  a web server answers there: Inkan puts a file into its document root\n" +
-		"  2  nothing listens on port 80: Inkan does, for the moment it takes\n")
-	way, err := q.ask("1 or 2?", "1", func(s string) error {
-		if s != "1" && s != "2" {
-			return errors.New("please answer 1 or 2")
+func (q *asker) askValidation(r *requestFlags, wildcard bool) error {
+	if wildcard {
+		q.say("\nFor a wildcard the CA looks into the DNS for a TXT record. You are told which,\n" +
+			"now and at each renewal. A solver in the configuration file does it alone.\n")
+		r.ways = []way{{flagManual, "dns"}}
+		return nil
+	}
+	q.say("\nThe CA wants to see that the names are yours.\n" +
+		"  1  a web server answers on port 80: Inkan puts a file into its document root\n" +
+		"  2  nothing listens on port 80: Inkan does, for the moment it takes\n" +
+		"  3  nothing listens on port 443: Inkan does, for the moment it takes\n" +
+		"  4  none of these: you put a TXT record into the DNS, now and at each renewal\n")
+	answer, err := q.ask("1, 2, 3 or 4?", "1", func(s string) error {
+		if !slices.Contains([]string{"1", "2", "3", "4"}, s) {
+			return errors.New("please answer 1, 2, 3 or 4")
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if way == "2" {
-		r.standalone = ":80"
-		return nil
-	}
-	r.webroot, err = q.ask("Its document root:", "/var/www/html", func(s string) error {
-		if info, err := os.Stat(s); err != nil || !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", inkan.Printable(s, 200))
+	switch answer {
+	case "2":
+		r.ways = []way{{flagStandalone, ":80"}}
+	case "3":
+		r.ways = []way{{flagTLSALPN, ":443"}}
+	case "4":
+		r.ways = []way{{flagManual, "dns"}}
+	default:
+		dir, err := q.ask("Its document root:", "/var/www/html", func(s string) error {
+			if info, err := os.Stat(s); err != nil || !info.IsDir() {
+				return fmt.Errorf("%s is not a directory", inkan.Printable(s, 200))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	return err
+		r.ways = []way{{flagWebroot, dir}}
+	}
+	return nil
 }
 
 // askPlacing asks where the files go and what reads them.
@@ -226,8 +234,9 @@ func (r *requestFlags) commandLine(names []string) string {
 		flag("email", e)
 	}
 	words = append(words, "--agree-tos")
-	flag("webroot", r.webroot)
-	flag("standalone", r.standalone)
+	for _, w := range r.ways {
+		flag(w.flag, w.value)
+	}
 	if r.noValidation {
 		words = append(words, "--no-validation")
 	}

@@ -58,7 +58,9 @@ func (a *app) completeFlags(cmd *cobra.Command) {
 	register("eab-alg", cobra.FixedCompletions([]string{"HS256", "HS384", "HS512"}, cobra.ShellCompDirectiveNoFileComp))
 	register("ca", a.completeCAs)
 	register("name", a.completeNames)
-	for _, flag := range []string{"webroot", "deploy-dir"} {
+	register(flagManual, cobra.FixedCompletions([]string{"http", "dns"}, cobra.ShellCompDirectiveNoFileComp))
+	register(flagSolver, a.completeSolvers)
+	for _, flag := range []string{flagWebroot, "deploy-dir"} {
 		register(flag, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		})
@@ -106,6 +108,18 @@ func (a *app) completeCAs(*cobra.Command, []string, string) ([]cobra.Completion,
 		}
 	}
 	slices.Sort(names)
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) completeSolvers(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cfg, err := a.config()
+	if err != nil || cfg == nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, name := range cfg.Solvers() {
+		names = append(names, cobra.CompletionWithDesc(name, cfg.Challenge(name)))
+	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 

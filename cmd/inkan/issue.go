@@ -23,8 +23,7 @@ type requestFlags struct {
 	eabKeyID, eabKey string
 	eabAlg           string
 
-	webroot      string
-	standalone   string
+	ways         []way // in the order in which they were given
 	noValidation bool
 
 	name           string
@@ -46,10 +45,7 @@ type requestFlags struct {
 func (r *requestFlags) add(f *pflag.FlagSet) {
 	r.addCAs(f)
 	r.addAccount(f)
-	f.StringVar(&r.webroot, "webroot", "", "show control by files below `DIR`, the document root of a running web server")
-	f.StringVar(&r.standalone, "standalone", "", "show control by an own listener at `ADDR` (without one, port 80)")
-	f.Lookup("standalone").NoOptDefVal = ":80"
-	f.BoolVar(&r.noValidation, "no-validation", false, "show no control over the names: the CA has validated them for the account already")
+	r.addValidation(f)
 	f.StringVar(&r.key, "key", "", "the private key's `TYPE`: ecdsa-p256 (default), ecdsa-p384, ecdsa-p521, rsa-2048, rsa-3072, rsa-4096, ed25519")
 	f.BoolVar(&r.reuseKey, "reuse-key", false, "keep the private key on renewal (default: a new one each time)")
 	f.StringVar(&r.keyFile, "key-file", "", "use the private key in the PEM `FILE`, now and on renewal")

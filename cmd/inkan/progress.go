@@ -31,6 +31,7 @@ type progress struct {
 	all     map[string]*running
 	done    int
 	drawn   int // live lines on the screen
+	paused  bool
 	stop    chan struct{}
 	stopped chan struct{}
 }
@@ -53,6 +54,9 @@ func (a *app) follow(ctx context.Context, m *inkan.Manager) *progress {
 		return p
 	}
 	m.Progress = p.tell
+	a.mu.Lock()
+	a.following = p
+	a.mu.Unlock()
 	if isTerminal(a.stderr) && a.verbose == 0 && a.env["TERM"] != "dumb" {
 		p.live, p.width = true, width(a.stderr)
 		p.stop, p.stopped = make(chan struct{}), make(chan struct{})
@@ -118,7 +122,8 @@ func (p *progress) finish(r *running, err error) {
 	} else {
 		r.step = p.a.paintErr(green, "done")
 	}
-	p.write(p.erase() + p.line(r) + "\n" + p.lines())
+	p.write(p.erase() + p.line(r) + "\n")
+	p.draw()
 }
 
 func (p *progress) line(r *running) string {
@@ -127,7 +132,27 @@ func (p *progress) line(r *running) string {
 
 // draw replaces the live lines, in one write, so that nothing flickers. It is
 // called with p.mu held.
-func (p *progress) draw() { p.write(p.erase() + p.lines()) }
+func (p *progress) draw() {
+	if !p.paused {
+		p.write(p.erase() + p.lines())
+	}
+}
+
+// pause takes the live lines away until resume is called, so that a person can
+// be asked.
+func (p *progress) pause() (resume func()) {
+	set := func(paused bool) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.paused = paused; paused {
+			p.write(p.erase())
+		} else if p.live {
+			p.draw()
+		}
+	}
+	set(true)
+	return func() { set(false) }
+}
 
 func (p *progress) write(s string) {
 	if s != "" {

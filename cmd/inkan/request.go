@@ -176,43 +176,6 @@ func (a *app) applyKey(ctx context.Context, m *inkan.Manager, r *requestFlags, f
 	return nil
 }
 
-func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.CertificateRequest, fresh bool) error {
-	switch {
-	case r.webroot != "" && r.standalone != "":
-		return usageError{errors.New("--webroot and --standalone exclude each other")}
-	case r.noValidation && (r.webroot != "" || r.standalone != ""):
-		return usageError{errors.New("--no-validation excludes --webroot and --standalone")}
-	case r.noValidation:
-		req.Validations = nil
-	case r.webroot != "":
-		dir, err := filepath.Abs(r.webroot)
-		if err != nil {
-			return err
-		}
-		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return inkan.Errorf(inkan.Operator, "webroot "+dir, "it is not a directory").WithHint("name the document root of the web server that answers for the names")
-		}
-		return a.validateBy(ctx, req, "webroot", map[string]any{"dir": dir})
-	case r.standalone != "":
-		return a.validateBy(ctx, req, "standalone", map[string]any{"addr": r.standalone})
-	case fresh && len(req.Validations) == 0:
-		return usageError{errors.New("how shall control over the names be shown? give --webroot DIR (a web server runs already), --standalone (none runs on port 80) or --no-validation (the CA knows already)")}
-	}
-	return nil
-}
-
-func (a *app) validateBy(ctx context.Context, req *inkan.CertificateRequest, solver string, options map[string]any) error {
-	name, err := a.hostRecord(ctx, inkan.HostSolvers, solver, options)
-	if err != nil {
-		return err
-	}
-	if _, err := a.solver(ctx, name); err != nil {
-		return err
-	}
-	req.Validations = []inkan.Validation{{Type: a.set.Solvers.Challenge(solver), Solver: name}}
-	return nil
-}
-
 // applyTargets turns --deploy-dir, --run and --run-shell into targets. One
 // that was given replaces those of its kind.
 func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest, fresh bool) error {

@@ -90,7 +90,7 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
 		a.reconfigureCommand(), a.deployCommand(), a.revokeCommand(), a.deleteCommand())
 	grouped(cmd, groupConfig, "from a configuration file", a.applyCommand(), a.configCommand())
-	grouped(cmd, groupMore, "more", a.accountCommand(), a.caCommand(), a.pluginsCommand(), a.completionCommand(), a.fsckCommand(), a.versionCommand())
+	grouped(cmd, groupMore, "more", a.accountCommand(), a.caCommand(), a.snippetCommand(), a.pluginsCommand(), a.completionCommand(), a.fsckCommand(), a.versionCommand())
 	cmd.AddCommand(a.generateCommand())
 	cmd.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		about, rest, err := cmd.Find(args)
@@ -104,19 +104,20 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	return cmd
 }
 
-// joinListenAddress lets --standalone ADDR be written with a space although the
-// address may be left out: what follows is an address if it is "port" or
+// joinListenAddress lets --standalone ADDR and --tls-alpn ADDR be written with a
+// space although the address may be left out: what follows is an address if it is "port" or
 // "host:port". No name that can be in a certificate looks like that.
 func joinListenAddress(args []string) []string {
 	address := regexp.MustCompile(`^((\[[0-9a-fA-F:.]*\]|[^:\[\]]*):)?[0-9]+$`)
-	out := slices.Clone(args)
+	out, listens := slices.Clone(args), listenFlags()
 	for i := 0; i+1 < len(out) && out[i] != "--"; i++ {
-		if out[i] == "--standalone" && address.MatchString(out[i+1]) {
+		flag := strings.TrimPrefix(out[i], "--")
+		if listens[flag] != "" && out[i] != flag && address.MatchString(out[i+1]) {
 			addr := out[i+1]
 			if !strings.Contains(addr, ":") {
 				addr = ":" + addr
 			}
-			out = slices.Replace(out, i, i+2, "--standalone="+addr)
+			out = slices.Replace(out, i, i+2, "--"+flag+"="+addr)
 		}
 	}
 	return out

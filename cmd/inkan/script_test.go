@@ -97,12 +97,14 @@ type storyKey struct{}
 func storyOf(ts *testscript.TestScript) *story { return ts.Value(storyKey{}).(*story) }
 
 // startCA starts the CA. The words are: eab (accounts need it), profile=NAME,
-// blocked=NAME, alternate (a second chain), reuse (a name is validated once).
+// blocked=NAME, alternate (a second chain), reuse (a name is validated once),
+// trusting (it asks for proofs, but does not look).
 func startCA(ts *testscript.TestScript, _ bool, args []string) {
 	ca := newCA(ts, 0, args)
 	storyOf(ts).ca = ca
 	setCA(ts, "CA", ca)
 	ts.Setenv("HTTP_PORT", strconv.Itoa(ca.HTTPPort))
+	ts.Setenv("TLS_PORT", strconv.Itoa(ca.TLSPort))
 }
 
 // startCA2 starts a CA that looks at the same port as the first.
@@ -131,6 +133,8 @@ func newCA(ts *testscript.TestScript, httpPort int, args []string) *testca.CA {
 			o.AuthzReuse = 100
 		case "alternate":
 			o.AlternateRoots = 1
+		case "trusting":
+			o.AlwaysValid = true
 		default:
 			ts.Fatalf("ca: unknown word %s", word)
 		}

@@ -14,7 +14,7 @@ import (
 // their options. People read what they gave instead.
 
 // hashName finds such names in a text.
-var hashName = regexp.MustCompile(`\b(files|exec|webroot|standalone)-[0-9a-f]{8}\b`)
+var hashName = regexp.MustCompile(`\b(files|exec|webroot|standalone|tls-alpn|manual-http|manual-dns)-[0-9a-f]{8}\b`)
 
 // hashCA finds CAs that were named by URL.
 var hashCA = regexp.MustCompile(`\bca-[0-9a-f]{16}\b`)
@@ -92,6 +92,8 @@ func (a *app) validationTitle(ctx context.Context, v inkan.Validation) string {
 		} else {
 			what = v.Type + " by an own listener at " + words
 		}
+	} else if strings.HasPrefix(v.Solver, "manual-") {
+		what = v.Type + " by hand"
 	}
 	if v.Match != "" && v.Match != "*" {
 		what += " for " + v.Match

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"net/url"
+	"strings"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/solve"
+)
+
+// The manual solvers need the terminal, so they are made here and not in the
+// table of plug-ins.
+
+// manualHTTPConfig and manualDNSConfig have no options.
+type manualHTTPConfig struct {
+	_ struct{} `help:"asks a person at the terminal to put the answers to http-01 challenges in place, and looks before the CA does"`
+}
+
+type manualDNSConfig struct {
+	_         struct{} `help:"asks a person at the terminal to put the TXT records of dns-01 challenges into the DNS, and looks before the CA does"`
+	Resolvers []string `json:"resolvers" help:"the recursive servers to find zones with, as host or host:port; without, those of the operating system"`
+}
+
+// addManual adds the solvers that ask.
+func (a *app) addManual(set *plug.Set) *plug.Set {
+	plug.AddSolver(&set.Solvers, "manual-dns", inkan.DNS01, func(_ plug.Env, c manualDNSConfig) (inkan.Solver, error) {
+		return &solve.Manual{Type: inkan.DNS01, Person: a.person(), Resolvers: c.Resolvers}, nil
+	})
+	plug.AddSolver(&set.Solvers, "manual-http", inkan.HTTP01, func(plug.Env, manualHTTPConfig) (inkan.Solver, error) {
+		return &solve.Manual{Type: inkan.HTTP01, Person: a.person()}, nil
+	})
+	return set
+}
+
+// person returns who sits at the terminal, nil if nobody does.
+func (a *app) person() solve.Person {
+	if !a.interactive() {
+		return nil
+	}
+	return &person{a}
+}
+
+// person is asked through the terminal, for one order at a time.
+type person struct{ a *app }
+
+// talk keeps the progress lines and other orders away from the terminal.
+func (p *person) talk() (done func()) {
+	p.a.talking.Lock()
+	resume := func() {}
+	p.a.mu.Lock()
+	if p.a.following != nil {
+		resume = p.a.following.pause()
+	}
+	p.a.mu.Unlock()
+	return func() {
+		resume()
+		p.a.talking.Unlock()
+	}
+}
+
+// Place implements solve.Person.
+func (p *person) Place(ctx context.Context, proofs []solve.Proof, wrong error) (bool, error) {
+	defer p.talk()()
+	q := p.a.asker()
+	if wrong != nil {
+		p.a.tellErr(yellow, "not yet:", inkan.Printable(strings.ReplaceAll(wrong.Error(), "\n", "; "), 2000))
+	} else {
+		for _, proof := range proofs {
+			q.say("%s", placeText(proof))
+		}
+	}
+	return q.askSure(ctx)
+}
+
+// Remove implements solve.Person.
+func (p *person) Remove(_ context.Context, proofs []solve.Proof) {
+	defer p.talk()()
+	for _, proof := range proofs {
+		if proof.Type == inkan.DNS01 {
+			p.a.asker().say("No longer needed: the TXT record %s with the value %s\n", strings.TrimSuffix(proof.Where, "."), proof.Value)
+		} else {
+			p.a.asker().say("No longer needed: %s\n", proof.Where)
+		}
+	}
+}
+
+// placeText tells what to put where.
+func placeText(p solve.Proof) string {
+	if p.Type == inkan.DNS01 {
+		return "\nTo show control over " + p.Identifier.Value + ", put a TXT record into the DNS. Others at that name stay.\n" +
+			"  name   " + strings.TrimSuffix(p.Where, ".") + "\n" +
+			"  value  " + p.Value + "\n"
+	}
+	path := p.Where
+	if u, err := url.Parse(p.Where); err == nil {
+		path = strings.TrimPrefix(u.Path, "/")
+	}
+	return "\nTo show control over " + p.Identifier.Value + ", let its web server answer on port 80.\n" +
+		"  address  " + p.Where + "\n" +
+		"  file     " + path + " below the document root\n" +
+		"  content  " + p.Value + "\n"
+}
+
+// askSure asks whether what was to be done is done. Unlike other questions it
+// ends with ctx: the order may be given up while nobody answers.
+func (q *asker) askSure(ctx context.Context) (sure bool, err error) {
+	type reply struct {
+		text string
+		err  error
+	}
+	replies := make(chan reply, 1)
+	go func() {
+		text, err := q.ask("Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", anything)
+		replies <- reply{text, err}
+	}()
+	select {
+	case r := <-replies:
+		return strings.EqualFold(r.text, "sure"), r.err
+	case <-ctx.Done():
+		q.say("\n")
+		return false, ctx.Err()
+	}
+}
