@@ -171,3 +171,24 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+// An account key from a stranger's file never shows itself in an error, and what
+// is taken can sign.
+func FuzzAccountKey(f *testing.F) {
+	f.Add([]byte(`{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE"}`))
+	f.Add([]byte(`{"kty":"RSA","n":"AQ","e":"AQAB","d":"AQ","p":"AQ","q":"AQ"}`))
+	f.Add([]byte(`{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVs_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}`))
+	f.Add([]byte("-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		key, err := ParseAccountKey(data)
+		if err != nil {
+			if len(data) > 40 && strings.Contains(err.Error(), string(data[20:40])) {
+				t.Errorf("the input is shown: %v", err)
+			}
+			return
+		}
+		if _, err := (identity{key: key}).sign("https://ca.example/", "nonce", []byte("{}")); err != nil {
+			t.Errorf("the key cannot sign: %v", err)
+		}
+	})
+}
