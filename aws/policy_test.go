@@ -1,7 +1,9 @@
 package aws_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,6 +89,27 @@ func TestPolicyS3(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.resources, d.Statement[1].Resource); diff != "" {
 			t.Errorf("access %d: %s", c.access, diff)
+		}
+	}
+}
+
+// The policies in the documentation are those that the program prints.
+func TestPoliciesInDocs(t *testing.T) {
+	for _, c := range []struct {
+		page   string
+		policy []byte
+	}{
+		{"route53.md", aws.PolicyRoute53([]string{"Z0123456789ABCDEFGHIJ"}, []string{"example.com", "*.example.com"})},
+		{"s3.md", aws.PolicyS3("example-inkan", "", aws.S3Full, false)},
+		{"s3.md", aws.PolicyS3("example-inkan", "", aws.S3Read, false)},
+		{"s3.md", aws.PolicyS3("example-challenges", "", aws.S3Challenges, false)},
+	} {
+		page, err := os.ReadFile("../docs/" + c.page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(page, c.policy) {
+			t.Errorf("docs/%s lacks\n%s", c.page, c.policy)
 		}
 	}
 }
