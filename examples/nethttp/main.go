@@ -71,7 +71,7 @@ func listenAndRun(ctx context.Context, o options, httpAddr, httpsAddr string) er
 func (s *site) run(ctx context.Context, plain, secure net.Listener) error {
 	// Port 80 answers the CA and sends everybody else to HTTPS.
 	mux := http.NewServeMux()
-	mux.Handle("/.well-known/acme-challenge/", &s.proofs)
+	mux.Handle("/.well-known/acme-challenge/", s.proofs)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusMovedPermanently)
 	})

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/inkan-acme/inkan/internal/testaws"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testport"
 )
@@ -148,6 +149,9 @@ func TestF37SnippetsIssue(t *testing.T) {
 				}
 				t.Run(kind, func(t *testing.T) { issueThrough(t, f, kind) })
 			}
+			if f.name == "nginx" {
+				t.Run("redirect-s3", func(t *testing.T) { issueThrough(t, f, "redirect-s3") })
+			}
 		})
 	}
 }
@@ -169,6 +173,13 @@ func issueThrough(t *testing.T, f front, kind string) {
 		other := testport.For(t)
 		serveWebroot(t, r.webroot, other)
 		value, how = []string{"http://" + testport.Addr(other)}, []string{"--webroot", r.webroot}
+	case "redirect-s3":
+		// The CA and nginx see the bucket as everybody does (S1-02, F-36).
+		gateway := testaws.StartGateway(t, "public-answers")
+		config := filepath.Join(t.TempDir(), "inkan.yaml")
+		write(t, config, fmt.Sprintf("solvers: {bucket: {type: http-01, store: {type: s3, bucket: public-answers, endpoint: %q, path_style: true, content_type: text/plain, %s}}}\n",
+			gateway.Endpoint, s3Account), 0o600)
+		value, how = []string{gateway.Endpoint + "/public-answers"}, []string{"--solver", "bucket", "--config", config}
 	case "webroot":
 		for dir := r.webroot; dir != "/" && dir != os.TempDir(); dir = filepath.Dir(dir) {
 			if err := os.Chmod(dir, 0o755); err != nil { // workers run as another user
@@ -177,6 +188,7 @@ func issueThrough(t *testing.T, f front, kind string) {
 		}
 		value, how = []string{r.webroot}, []string{"--webroot", r.webroot}
 	}
+	kind, _, _ = strings.Cut(kind, "-")
 	snippet := r.run(append([]string{"snippet", kind, f.name}, value...)...)
 	f.start(t, r.ca.HTTPPort, snippet)
 	args := append([]string{"issue"}, r.caArgs()...)
