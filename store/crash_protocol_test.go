@@ -128,7 +128,7 @@ func TestC23Protocol(t *testing.T) {
 			t.Fatalf("%s, undisturbed: %s", pl.name, wrong)
 		}
 		report(t, pl.name, pl.check(tp, s, total, limit, step))
-		t.Logf("%s: %d operations, so far %v", pl.name, len(tp.moments), total)
+		t.Logf("proof: %s: %d operations, so far %v", pl.name, len(tp.moments), total)
 	}
 	if long() && len(total.states) < 5000 {
 		t.Errorf("%v; want at least 5,000", total)
@@ -243,7 +243,7 @@ func TestD04ProtocolFaults(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d runs", runs)
+	t.Logf("proof: %d runs", runs)
 }
 
 // outsideOp reports whether an operation is none of the file system.

@@ -359,7 +359,7 @@ func TestC23EveryFlushIsNeeded(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d flushes left out, one at a time", flushes)
+	t.Logf("proof: %d flushes left out, one at a time", flushes)
 }
 
 // TestC23BrokenWriters: a store that flushes no file, or no directory, is found

@@ -304,7 +304,7 @@ func (l *landed) count(inject string, trace []byte) {
 
 func (l *landed) check(t *testing.T) {
 	t.Helper()
-	t.Logf("%d of %d killed, %d of %d with a failed call", l.killed, l.kills, l.failed, l.errors)
+	t.Logf("proof: %d of %d killed, %d of %d with a failed call", l.killed, l.kills, l.failed, l.errors)
 	if 2*l.killed < l.kills || 2*l.failed < l.errors {
 		t.Error("most injections met nothing")
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -129,7 +131,34 @@ func TestFindTargets(t *testing.T) {
 
 func TestCases(t *testing.T) {
 	cases, err := readCases()
+	for _, c := range cases {
+		if strings.Contains(c.reason, "\t") || c.fault == "" {
+			t.Errorf("%s: %q, %q", c.id, c.fault, c.reason)
+		}
+	}
 	if err != nil || len(cases) != 185 {
 		t.Errorf("%d cases, %v", len(cases), err)
+	}
+}
+
+// TestCorpora: every fuzz target has a corpus that is committed, of few and small
+// files, so that go test tries again what fuzzing found worth keeping.
+func TestCorpora(t *testing.T) {
+	t.Chdir("../..")
+	targets, err := findTargets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range targets {
+		dir := filepath.Join(target.Dir, "testdata", "fuzz", target.Name)
+		files, err := os.ReadDir(dir)
+		if err != nil || len(files) == 0 || len(files) > 50 {
+			t.Errorf("%s holds %d files (%v); want 1 to 50: copy some from PROVE_DIR/corpus", dir, len(files), err)
+		}
+		for _, f := range files {
+			if info, err := f.Info(); err != nil || info.Size() > 4096 {
+				t.Errorf("%s/%s: more than 4 KB (%v)", dir, f.Name(), err)
+			}
+		}
 	}
 }

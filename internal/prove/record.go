@@ -105,7 +105,11 @@ func readRecord(in io.Reader) (*record, error) {
 			o.result, o.seconds = e.Action, e.Elapsed
 		case "output":
 			if m := note.FindStringSubmatch(e.Output); m != nil {
-				o.notes = append(o.notes, strings.TrimSpace(m[1]))
+				figure := strings.TrimSpace(m[1])
+				if isSub {
+					figure = sub + ": " + figure
+				}
+				o.notes = append(o.notes, figure)
 			}
 			if i := strings.Index(e.Output, "SKIPPED: "); i >= 0 {
 				o.why = strings.TrimSpace(e.Output[i+len("SKIPPED: "):])
