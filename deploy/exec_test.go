@@ -109,7 +109,7 @@ func (d *teller) served(t *testing.T, dir, certificate string) inkan.Fingerprint
 	return found
 }
 
-func TestExecEnvironment(t *testing.T) {
+func TestH11ExecEnvironment(t *testing.T) {
 	t.Setenv("INKAN_LEAK", "from the environment of the process")
 	dir := t.TempDir()
 	out := filepath.Join(dir, "out")

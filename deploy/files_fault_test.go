@@ -155,7 +155,7 @@ func TestD14ReadersMeetWholeVersions(t *testing.T) {
 
 // D01, D02: a full disk. What is in place stays, the error says what to do, and
 // the next try with room succeeds.
-func TestD01FullDisk(t *testing.T) {
+func TestD01D02K13FullDisk(t *testing.T) {
 	dir := t.TempDir()
 	for name, option := range map[string]string{"bytes": "size=128k", "inodes": "size=8m,nr_inodes=24"} {
 		t.Run(name, func(t *testing.T) {

@@ -92,12 +92,12 @@ certificates: {a.example.com: {names: [a.example.com]}, rsa.example.com: {names:
 `, v.ca.DirectoryURL, v.root, eab, v.webroot, filepath.Join(v.data, "live"), look, v.write("token", v.canaries["secret file of a hook"]+"\n"), look))
 }
 
-// TestN01Canaries puts a secret into every slot that takes one, does everything
+// TestN01H11Canaries puts a secret into every slot that takes one, does everything
 // that the program can do at debug level, lets it fail and die in all ways, and
 // looks for the secrets and for every key that was made in all that was said:
 // output, events, state outside the places for keys, the arguments of every
 // process and the environment of every hook (N01, H11).
-func TestN01Canaries(t *testing.T) {
+func TestN01H11Canaries(t *testing.T) {
 	eab := make([]byte, 48)
 	rand.Read(eab)
 	proxy := testca.NewProxy(1)

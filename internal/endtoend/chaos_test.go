@@ -106,7 +106,7 @@ func TestChaosMatrix(t *testing.T) {
 		name := fmt.Sprintf("nonces %d reuse %d sleep %d chain %d roots %d strict %v", o.NonceReject, o.AuthzReuse, o.SleepSeconds, o.ChainLength, o.AlternateRoots, o.Strict)
 		t.Run(name, func(t *testing.T) { chaos(t, o) })
 	}
-	t.Logf("%d of %d rows", len(rows), all)
+	t.Logf("proof: %d of %d rows", len(rows), all)
 }
 
 // chaos issues two certificates and renews one of them, with the last of the
@@ -162,7 +162,7 @@ func chaos(t *testing.T, o testca.Options) {
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: trusted, Intermediates: between, DNSName: "www.one.example.com"}); err != nil {
 		t.Error(err)
 	}
-	t.Logf("%d requests for 3 certificates", r.ca.Count(""))
+	t.Logf("proof: %d requests for 3 certificates", r.ca.Count(""))
 }
 
 func parsePEM(t *testing.T, data []byte) []*x509.Certificate {

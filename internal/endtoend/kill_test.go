@@ -117,9 +117,9 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// TestD01FullDisk renews on a disk that has no room, then gives it room: the
+// TestD01D03FullDisk renews on a disk that has no room, then gives it room: the
 // old pair stays in place throughout and nothing issued is thrown away.
-func TestD01FullDisk(t *testing.T) {
+func TestD01D03FullDisk(t *testing.T) {
 	r := newRig(t, testca.Options{})
 	disk := smallDisk(t)
 	r.data = filepath.Join(disk, "data")

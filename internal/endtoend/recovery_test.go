@@ -102,7 +102,7 @@ func TestC25Terminate(t *testing.T) {
 			s.must("renew")
 			s.sound(s.name, 1, 1)
 			s.calm()
-			t.Logf("it ended after %v", took.Round(time.Millisecond))
+			t.Logf("proof: it ended after %v", took.Round(time.Millisecond))
 		})
 	}
 }
