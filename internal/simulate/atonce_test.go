@@ -25,6 +25,7 @@ import (
 // forward, every version in force is whole, and when all is over each name is
 // as the last request wants it, with nothing left over.
 func TestF06Everything(t *testing.T) {
+	t.Parallel()
 	workers, rounds, worlds := 8, 25, 2
 	if long() {
 		worlds = 40
@@ -80,7 +81,9 @@ func TestF06Everything(t *testing.T) {
 				})
 			}
 			// A reader: n only grows, and what it names is whole.
+			readerEnded := make(chan struct{})
 			go func() {
+				defer close(readerEnded)
 				last := map[string]uint64{}
 				m := process()
 				for {
@@ -110,6 +113,7 @@ func TestF06Everything(t *testing.T) {
 			}()
 			wg.Wait()
 			close(done)
+			<-readerEnded
 			for range 30 {
 				w.renew(process())
 				time.Sleep(time.Hour)
@@ -161,7 +165,7 @@ func TestF06Everything(t *testing.T) {
 					t.Errorf("fsck: %+v", f)
 				}
 			}
-			t.Logf("%d operations, %d told that another was at it, %d changes of what is in force, %d certificates",
+			t.Logf("proof: %d operations, %d told that another was at it, %d changes of what is in force, %d certificates",
 				workers*rounds, conflicts, published, w.ca.count(""))
 		})
 	}
@@ -244,7 +248,7 @@ func TestF07OneAccount(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d workers, %d requests to newAccount, %d accounts made, %d used", workers, asked, made, len(accounts))
+	t.Logf("proof: %d workers, %d requests to newAccount, %d accounts made, %d used", workers, asked, made, len(accounts))
 	if made != 1 || len(accounts) != 1 {
 		t.Errorf("%d accounts were made, %d used; want 1", made, len(accounts))
 	}

@@ -52,6 +52,7 @@ func fleet(n int) []string {
 // the certificates are renewed when it is time by the CA's clock, be the local
 // one wrong for days or for ever.
 func TestG01ClockOffByAYear(t *testing.T) {
+	t.Parallel()
 	count := few(2, 10)
 	for _, c := range []struct {
 		what  string
@@ -96,7 +97,7 @@ func TestG01ClockOffByAYear(t *testing.T) {
 					t.Errorf("%d certificates after 70 days, want %d", n, 2*count)
 				}
 				looks := float64(len(w.ca.looks)) / float64(count) / 70
-				t.Logf("%.2f looks a day and certificate", looks)
+				t.Logf("proof: %.2f looks a day and certificate", looks)
 				// A process that lives for one run asks for the time besides.
 				most := 4.5 + 24*c.lasts.Hours()/24/float64(count)/70
 				if looks > most || looks < 3 {
@@ -114,6 +115,7 @@ func TestG01ClockOffByAYear(t *testing.T) {
 // try fails; nothing is renewed, and when the clock is right again everything
 // goes on as if nothing had been.
 func TestG01NoTrustWithoutTime(t *testing.T) {
+	t.Parallel()
 	count := few(2, 10)
 	for _, off := range []time.Duration{year, -year} {
 		t.Run(fmt.Sprint(off), func(t *testing.T) {
@@ -156,6 +158,7 @@ func TestG01NoTrustWithoutTime(t *testing.T) {
 // TestG02JumpDuringLease: the clock jumps while a process holds the lease, back
 // and ahead. Leases live on the monotonic clock: nobody else takes the work.
 func TestG02JumpDuringLease(t *testing.T) {
+	t.Parallel()
 	for _, jump := range []time.Duration{-2 * time.Hour, day, -year, year} {
 		t.Run(fmt.Sprint(jump), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -195,6 +198,7 @@ func TestG02JumpDuringLease(t *testing.T) {
 // TestG03PostDated: a CA whose certificates begin 90 minutes from now. The
 // target keeps the one it has until then.
 func TestG03PostDated(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		host, target := store.Mem(), &targetOfOne{}
@@ -230,7 +234,7 @@ func TestG03PostDated(t *testing.T) {
 			}
 			time.Sleep(15 * time.Minute)
 		}
-		t.Logf("deployed %s after it was issued", switched)
+		t.Logf("proof: deployed %s after it was issued", switched)
 		if early > 0 || switched < 90*time.Minute || switched > 105*time.Minute {
 			t.Errorf("in place before it was valid %d times; deployed %s after it was issued", early, switched)
 		}
@@ -259,6 +263,7 @@ func (d *targetOfOne) leaf() *x509.Certificate {
 // TestG04Suspend: a machine sleeps for three days, also across the moment of
 // renewal and in the middle of an order. On wake each due job runs once.
 func TestG04Suspend(t *testing.T) {
+	t.Parallel()
 	count := few(4, 20)
 	for _, at := range []time.Duration{10 * day, 57 * day} {
 		t.Run(fmt.Sprintf("after %v", at), func(t *testing.T) {
@@ -317,6 +322,7 @@ func TestG04Suspend(t *testing.T) {
 // TestG05Dates: leap days, the end of 32-bit seconds, a century that is no leap
 // year, and the ends of years.
 func TestG05Dates(t *testing.T) {
+	t.Parallel()
 	for _, date := range []string{"2028-02-28T23:30:00Z", "2038-01-19T02:30:00Z", "2099-12-31T23:30:00Z", "2100-02-28T23:30:00Z"} {
 		t.Run(date, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 // TestG07ThirtyDaysOfFailure: at most 34 attempts a name (1, 10, 100 minutes,
 // then daily) whatever the CA fails with, and delays that never fall.
 func TestG07ThirtyDaysOfFailure(t *testing.T) {
+	t.Parallel()
 	modes := map[string]func(now time.Time) error{
 		"503": func(time.Time) error { return inkan.Errorf(inkan.Temporary, "newOrder", "503") },
 		"429 for 1 h": func(now time.Time) error {
@@ -53,7 +54,7 @@ func TestG07ThirtyDaysOfFailure(t *testing.T) {
 							t.Errorf("attempt %d came %v after the one before, which had waited %v", i+1, after, before)
 						}
 					}
-					t.Logf("%d attempts", len(tries))
+					t.Logf("proof: %d attempts", len(tries))
 				})
 			})
 		}
@@ -63,6 +64,7 @@ func TestG07ThirtyDaysOfFailure(t *testing.T) {
 // TestG08ThreeYearsOfFailure: far below the 1,152 after which Let's Encrypt
 // pauses a name: the hundredth failure in a row asks the operator.
 func TestG08ThreeYearsOfFailure(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		down, tries := true, 0
@@ -83,7 +85,7 @@ func TestG08ThreeYearsOfFailure(t *testing.T) {
 			}
 			time.Sleep(6 * time.Hour)
 		}
-		t.Logf("%d attempts in three years, the last after %.0f days", tries, stopped.Sub(begin).Hours()/24)
+		t.Logf("proof: %d attempts in three years, the last after %.0f days", tries, stopped.Sub(begin).Hours()/24)
 		if tries != 100 {
 			t.Errorf("%d attempts in three years of failure, want 100", tries)
 		}
@@ -123,6 +125,7 @@ func TestG08ThreeYearsOfFailure(t *testing.T) {
 
 // TestG08ChangedRequest: who changes what is asked for has it tried again.
 func TestG08ChangedRequest(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.ca.fail = func(string, time.Time) error { return inkan.Errorf(inkan.Rejected, "newOrder", "rejectedIdentifier") }

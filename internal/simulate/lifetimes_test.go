@@ -19,6 +19,7 @@ var errDown = inkan.Errorf(inkan.Temporary, "newOrder", "the CA does not answer"
 // at the worst moment: when somebody tries. There are never less than 24 hours
 // left.
 func TestG06ShortLives(t *testing.T) {
+	t.Parallel()
 	const outage, perRenewal = 12 * time.Hour, 3
 	lasts := 60 * day
 	if long() {
@@ -69,7 +70,7 @@ func TestG06ShortLives(t *testing.T) {
 						}
 						time.Sleep(min(timer.next(w), time.Hour))
 					}
-					t.Logf("%d certificates, %d outages, never less than %s left", w.ca.count(""), outages, least.Round(time.Minute))
+					t.Logf("proof: %d certificates, %d outages, never less than %s left", w.ca.count(""), outages, least.Round(time.Minute))
 					if outages < int(lasts/day/4) {
 						t.Errorf("only %d outages", outages)
 					}
@@ -91,6 +92,7 @@ func lastEnd(ca *modelCA, name string) time.Time {
 // TestA25LongOutage: seven days without the CA and nothing of 45 days expires;
 // when it is back, everything is renewed within a day and an hour.
 func TestA25LongOutage(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.ca.life = 45 * day
@@ -128,7 +130,8 @@ func TestA25LongOutage(t *testing.T) {
 // renewed at the same moment: no hour has more than twice the mean, by the hash
 // of the names alone and by windows of the CA. And M02: the requests stay few.
 func TestM03EqualExpiry(t *testing.T) {
-	count, every := 300, day
+	t.Parallel()
+	count, every := 300, day // fewer would make an hour of twice the mean a matter of chance
 	if long() {
 		count, every = 10_000, 6*time.Hour
 	}
@@ -175,7 +178,7 @@ func TestM03EqualExpiry(t *testing.T) {
 					most = max(most, hours[h])
 				}
 				mean := float64(count) / c.window.Hours()
-				t.Logf("%d renewed in %d hours of %.0f, mean %.1f, most in an hour %d; %.2f looks a day and certificate",
+				t.Logf("proof: %d renewed in %d hours of %.0f, mean %.1f, most in an hour %d; %.2f looks a day and certificate",
 					len(w.ca.issued)-count, len(hours), c.window.Hours(), mean, most, float64(len(w.ca.looks))/lasts.Hours()*24/float64(count))
 				if len(w.ca.issued) != 2*count {
 					t.Errorf("%d certificates after the renewal, want %d", len(w.ca.issued), 2*count)
@@ -206,6 +209,7 @@ func TestM03EqualExpiry(t *testing.T) {
 // are renewed, each within the six hours that a look may take, and an hour of
 // the timer.
 func TestL02SevenPercent(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		count := few(100, 300)
 		w := newWorld(t)
@@ -251,7 +255,7 @@ func TestL02SevenPercent(t *testing.T) {
 			}
 			latest = max(latest, i.at.Sub(since))
 		}
-		t.Logf("%d of %d flagged, all renewed after %s", len(flagged), count, latest)
+		t.Logf("proof: %d of %d flagged, all renewed after %s", len(flagged), count, latest)
 		if n := len(w.ca.issued) - count; n != len(flagged) || latest > 7*time.Hour {
 			t.Errorf("%d renewed of %d, the last after %s", n, len(flagged), latest)
 		}

@@ -81,6 +81,7 @@ func (w *world) frozenProcess(f *frozen) *inkan.Manager {
 // refused. One version is published, at most two orders are made, and nothing
 // is left over.
 func TestF02HolderStopped(t *testing.T) {
+	t.Parallel()
 	for _, renewal := range []bool{false, true} {
 		t.Run(fmt.Sprintf("renewal=%v", renewal), func(t *testing.T) {
 			points, taken, late := 0, 0, 0
@@ -162,7 +163,7 @@ func TestF02HolderStopped(t *testing.T) {
 					break
 				}
 			}
-			t.Logf("stopped at %d points; the lease was waited for at %d, the late process was refused at %d", points, taken, late)
+			t.Logf("proof: stopped at %d points; the lease was waited for at %d, the late process was refused at %d", points, taken, late)
 			if points < 40 || taken < 20 {
 				t.Errorf("stopped at %d points, the lease was waited for at %d", points, taken)
 			}
