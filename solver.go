@@ -34,7 +34,8 @@ type Waiter interface {
 }
 
 // Witness is an optional ability of a Solver: the channel is closed when the
-// CA has asked for the challenge, so that polling can begin.
+// CA has asked for the challenge, so that polling can begin. It is nil when
+// the Solver cannot know that.
 type Witness interface {
 	Seen(c Challenge) <-chan struct{}
 }

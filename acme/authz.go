@@ -137,7 +137,11 @@ func (o *order) prove(ctx context.Context, tasks []*task) ([]<-chan struct{}, er
 				witnessed = false
 				continue
 			}
-			seen = append(seen, w.Seen(t.Challenge))
+			if ch := w.Seen(t.Challenge); ch != nil {
+				seen = append(seen, ch)
+			} else {
+				witnessed = false
+			}
 		}
 	}
 	o.progress("waiting until the CA can see the proof")

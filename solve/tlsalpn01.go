@@ -218,9 +218,12 @@ func (t *TLSALPN) CleanUp(ctx context.Context, challenges []inkan.Challenge) err
 }
 
 // Seen implements inkan.Witness: the channel is closed when somebody, the CA
-// most likely, has asked this process for the proof. For a challenge that is
-// not presented here it is nil, which is never ready.
+// most likely, has asked for the proof. It is nil for a challenge that is not
+// presented here, and with a Store, as the CA may meet another node.
 func (t *TLSALPN) Seen(c inkan.Challenge) <-chan struct{} {
+	if t.Store != nil {
+		return nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if p := t.find(c); p != nil {

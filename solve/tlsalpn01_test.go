@@ -353,6 +353,11 @@ func TestTLSALPNSeen(t *testing.T) {
 	}
 	visible(t, addr, "www.example.com")
 	<-seen
+	shared := &solve.TLSALPN{Store: store.Mem()}
+	present(t, shared, c)
+	if shared.Seen(c) != nil {
+		t.Error("it claims to know which node the CA meets")
+	}
 }
 
 // TestTLSALPNTwoProofsInOneOrder cannot be waited for.
