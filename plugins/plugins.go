@@ -20,6 +20,7 @@ func All() *plug.Set {
 	plug.Add(&s.Stores, "s3", aws.S3)
 
 	plug.AddSolver(&s.Solvers, "dns-01", inkan.DNS01, solve.DNS01)
+	plug.AddSolver(&s.Solvers, "dns-account-01", inkan.DNSAccount01, dnsAccount01)
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
 	plug.AddSolver(&s.Solvers, "exec", inkan.DNS01, solve.Exec)
 	plug.AddSolver(&s.Solvers, "exec-http", inkan.HTTP01, solve.ExecHTTP)
@@ -71,4 +72,15 @@ func webroot(env plug.Env, c webrootConfig) (inkan.Solver, error) {
 		return nil, err
 	}
 	return solve.HTTP01(env, solve.HTTP01Config{Store: plug.Ref[inkan.Store]{Value: s}})
+}
+
+// dnsAccount01Config holds the options of dns-account-01.
+type dnsAccount01Config struct {
+	_ struct{} `help:"is dns-01 with records that each account has under a name of its own, _<label>._acme-challenge; inkan dns records --delegate prints the CNAME records for it"`
+	solve.DNS01Config
+}
+
+// dnsAccount01 is dns-01 with other names, so it is the same solver.
+func dnsAccount01(env plug.Env, c dnsAccount01Config) (inkan.Solver, error) {
+	return solve.DNS01(env, c.DNS01Config)
 }

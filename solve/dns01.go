@@ -58,7 +58,9 @@ func (c *DNS01Config) Check() error {
 // apex returns the name of a zone as the DNS has it.
 func apex(zone string) string { return strings.ToLower(strings.TrimSuffix(zone, ".")) + "." }
 
-// DNS01 returns a Solver for dns-01 (RFC 8555 section 8.4) over any DNS host.
+// DNS01 returns a Solver for dns-01 (RFC 8555 section 8.4) over any DNS host, and
+// for dns-account-01 (draft-ietf-acme-dns-account-label), whose records have a
+// name for each account.
 //
 // Present follows the CNAME records of _acme-challenge.<name> to the zone where
 // the record belongs, and adds the records of all challenges with one call for
@@ -256,8 +258,15 @@ func (d *dns01) host(zone string) inkan.DNSProvider {
 	return d.hosts[""]
 }
 
-// challengeName returns the name of the record for c (RFC 8555 section 8.4).
-func challengeName(c inkan.Challenge) string { return "_acme-challenge." + c.Identifier.Base() + "." }
+// challengeName returns the name of the record for c (RFC 8555 section 8.4, and
+// draft-ietf-acme-dns-account-label section 3.2).
+func challengeName(c inkan.Challenge) string {
+	label := "_acme-challenge"
+	if c.Type == inkan.DNSAccount01 {
+		label = inkan.DNSAccountLabel(c.Account)
+	}
+	return label + "." + c.Identifier.Base() + "."
+}
 
 // DNS01Value returns the value of the TXT record for c.
 func DNS01Value(c inkan.Challenge) string {
@@ -270,11 +279,18 @@ func checkDNS01(c inkan.Challenge) error {
 	fail := func(format string, args ...any) error {
 		return inkan.Errorf(inkan.Bug, "dns-01 for "+inkan.Printable(c.Identifier.Value, 80), format, args...)
 	}
-	if err := check(inkan.DNS01, c); err != nil {
+	want := inkan.DNS01
+	if c.Type == inkan.DNSAccount01 {
+		want = inkan.DNSAccount01
+	}
+	if err := check(want, c); err != nil {
 		return err
 	}
+	if c.Type == inkan.DNSAccount01 && c.Account == "" {
+		return fail("the challenge names no account")
+	}
 	if c.Identifier.Type != inkan.DNS {
-		return fail("an address has no dns-01")
+		return fail("an address has no record of its own")
 	}
 	if _, err := inkan.ParseIdentifier(c.Identifier.Base()); err != nil {
 		return fail("the name cannot be one of a certificate")

@@ -129,6 +129,18 @@ func TestDNS01Conformance(t *testing.T) {
 		func(_ *testing.T, name string) []string { return host.TXT(name) }))
 }
 
+// dns-account-01 is the same with a name for each account.
+func TestDNSAccount01Conformance(t *testing.T) {
+	const account = "https://example.com/acme/acct/ExampleAccount"
+	host, open := dnsWorld(t, testdns.Zone{Name: "example.com."})
+	h := dns01Harness(func() inkan.Solver { return open(solve.DNS01Config{}) }, nil)
+	h.Type, h.Account = inkan.DNSAccount01, account
+	h.Visible = func(_ *testing.T, _ inkan.Solver, c inkan.Challenge) []string {
+		return host.TXT("_ujmmovf2vn55tgye._acme-challenge." + c.Identifier.Base() + ".")
+	}
+	solvetest.Run(t, h)
+}
+
 func dnsChallenge(name string, n int) inkan.Challenge {
 	c := solvetest.Harness{Type: inkan.DNS01}.Challenge(strings.TrimPrefix(name, "*."), n)
 	c.Wildcard = strings.HasPrefix(name, "*.")

@@ -1,13 +1,17 @@
 package endtoend
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/dns"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testdns"
+	"github.com/inkan-acme/inkan/plug"
 )
 
 // TestDNS01 issues a name with its wildcard through BIND with two secondaries,
@@ -57,4 +61,53 @@ certificates:
 		}
 	}
 	t.Log("proof: base and wildcard issued by Pebble through BIND with two secondaries, Knot, PowerDNS and a CNAME record into a second server")
+}
+
+// TestDNSOfTheAccount issues by the two ways whose records name the account: a
+// record that Inkan writes under the account's own label, and one that a person
+// published once, which is what `inkan dns records` prints.
+func TestDNSOfTheAccount(t *testing.T) {
+	n := testdns.New(t)
+	knot := n.Knot(testdns.Zone{Name: "knot.example."})
+	resolver := n.Resolver()
+	r := newRig(t, testca.Options{DNSServer: resolver})
+	dir := filepath.Dir(r.data)
+	write(t, filepath.Join(dir, "secret"), knot.Key.Secret+"\n", 0o600)
+	config := filepath.Join(dir, "inkan.yaml")
+	write(t, config, fmt.Sprintf(`cas:
+  test: {directory: %q, roots: %q}
+accounts:
+  ops: {email: ops@example.com, agree_terms: true}
+dns:
+  knot: {type: rfc2136, server: %q, key: inkan, secret: {file: %s/secret}}
+solvers:
+  own: {type: dns-account-01, zones: [{zone: knot.example, dns: knot, servers: [%q]}], resolvers: [%q]}
+  once: {type: dns-persist-01, resolvers: [%q]}
+defaults: {ca: test, account: ops}
+certificates:
+  own: {names: [own.knot.example, "*.own.knot.example"], validate: own}
+  once: {names: [once.knot.example, "*.once.knot.example"], validate: once}
+`, r.ca.DirectoryURL, r.root, knot.Addrs[0], dir, knot.Addrs[0], resolver, resolver), 0o600)
+	r.run("--config", config, "account", "register", "--ca", "test", "--account", "ops")
+	var records []struct{ Name, Value string }
+	if err := json.Unmarshal([]byte(r.run("--config", config, "--json", "dns", "records", "--ca", "test", "--account", "ops", "--wildcard", "once.knot.example")), &records); err != nil {
+		t.Fatal(err)
+	}
+	host, err := dns.RFC2136(plug.Env{}, dns.RFC2136Config{Server: knot.Addrs[0], Key: knot.Key.Name, Algorithm: knot.Key.Algorithm, Secret: plug.NewSecret(knot.Key.Secret)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.AddTXT(t.Context(), "knot.example.", []inkan.TXT{{Name: records[0].Name, Value: records[0].Value}}); err != nil {
+		t.Fatal(err)
+	}
+	r.run("--config", config, "apply")
+	for _, name := range []string{"*.own.knot.example", "*.once.knot.example"} {
+		if certs := r.issuedFor(name); len(certs) != 1 {
+			t.Errorf("the CA issued %d certificates for %s", len(certs), name)
+		}
+	}
+	if left := testdns.TXT(t, knot.Addrs[0], records[0].Name); len(left) != 1 {
+		t.Errorf("the record that somebody published is now %q", left)
+	}
+	t.Log("proof: base and wildcard issued by Pebble through dns-account-01 and dns-persist-01 at Knot")
 }

@@ -19,6 +19,8 @@ import (
 type Harness struct {
 	// Type is the challenge type.
 	Type string
+	// Account is the account's URL, for the types that name it.
+	Account string
 	// Place returns a new, empty place where proofs are shown, such as a
 	// directory or a zone: a func that returns another instance of the Solver
 	// over that place each time it is called, as another process would have.
@@ -46,6 +48,7 @@ func (h Harness) Challenge(name string, n int) inkan.Challenge {
 	return inkan.Challenge{
 		Solver:           "test",
 		Type:             h.Type,
+		Account:          h.Account,
 		Identifier:       id,
 		URL:              fmt.Sprintf("https://ca.example/challenge/%d", n),
 		Authz:            fmt.Sprintf("https://ca.example/authz/%d", n),
