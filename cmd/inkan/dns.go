@@ -47,17 +47,18 @@ func (a *app) dnsRecordsCommand() *cobra.Command {
 		Long: `Prints DNS records for a person, or a tool, to publish once. NAME is a
 certificate, then its names, CAs and account count, or a domain name.
 
-Without a flag, or with --persist, these are the records of dns-persist-01: with
-one of them, this account alone gets certificates for the name, at every renewal,
-and nothing ever writes to the zone again. --wildcard, or a wildcard among the
-names, lets it get wildcard certificates too; --for sets an end.
+Without a flag, or with --persist, these are the records of dns-persist-01:
+with one of them this account, and no other, gets certificates for the name, at
+every renewal, and nothing ever writes to the zone again. --wildcard, or a
+wildcard among the names, lets it get wildcard certificates too; --for sets an
+end.
 
 --delegate ZONE prints the CNAME records that move the challenges of dns-01 into
 another zone, to which alone Inkan may write.
 
 --caa prints CAA records: no other CA, no other account and no other way of
-validation gets certificates for the name. Look at those that stand before you
-publish them: they are an addition to them.`,
+validation gets certificates for the name. They come beside the CAA records that
+stand already: look at those first.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, names []string) error { return a.dnsRecords(cmd.Context(), &r, names) },
 	}
@@ -66,7 +67,7 @@ publish them: they are an addition to them.`,
 	r.addAccountName(f)
 	f.BoolVar(&r.persist, "persist", false, "the records of dns-persist-01 (the default)")
 	f.StringVar(&r.delegate, "delegate", "", "the CNAME records that lead the challenges of dns-01 into `ZONE`")
-	f.BoolVar(&r.caa, "caa", false, "CAA records that allow the CA, this account and the certificate's ways of validation only")
+	f.BoolVar(&r.caa, "caa", false, "records that allow the CA, the account and the ways of validation, and no others (CAA)")
 	f.BoolVar(&r.wildcard, "wildcard", false, "for wildcard certificates too")
 	f.Var(durationFlag{&r.lifetime}, "for", "let dns-persist-01 records end after `TIME`, such as 365d")
 	f.IntVar(&r.ttl, "ttl", 300, "how long others may remember the records, in `SECONDS`")
