@@ -94,6 +94,14 @@ backend none
 			check: func(p, f string) []string { return []string{p, "-t", "-f", f} },
 			serve: func(p, f string) []string { return []string{p, "-D", "FOREGROUND", "-f", f} },
 		},
+		{
+			name: "caddy", binary: "caddy",
+			config: func(dir string, port int, snippet string) string {
+				return fmt.Sprintf("{\nadmin off\nauto_https off\nstorage file_system %s\n}\nhttp://:%d {\nbind 127.0.0.1\n%s}\n", dir, port, snippet)
+			},
+			check: func(p, f string) []string { return []string{p, "validate", "--adapter", "caddyfile", "--config", f} },
+			serve: func(p, f string) []string { return []string{p, "run", "--adapter", "caddyfile", "--config", f} },
+		},
 	}
 }
 
@@ -115,6 +123,7 @@ func (f front) start(t *testing.T, port int, snippet string) {
 	cmd := exec.Command(serve[0], serve[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
