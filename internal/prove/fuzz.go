@@ -5,6 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
@@ -207,7 +210,8 @@ func outOfTime(out string) bool {
 
 var bareDeadline = regexp.MustCompile(`(?m)^--- FAIL: Fuzz\w+ \([0-9.]+s\)\n    context deadline exceeded\nFAIL\n`)
 
-var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz[A-Za-z0-9_]*)\(`)
+// fuzzFunc is how go test knows fuzz functions.
+var fuzzFunc = regexp.MustCompile(`^Fuzz([^a-z]|$)`)
 
 // findTargets lists the fuzz functions of the module, by package and name.
 func findTargets(ctx context.Context) ([]*target, error) {
@@ -229,7 +233,7 @@ func findTargets(ctx context.Context) ([]*target, error) {
 		if len(field) != 3 {
 			continue
 		}
-		source, err := os.ReadFile(filepath.Join(field[1], field[2]))
+		source, err := parser.ParseFile(token.NewFileSet(), filepath.Join(field[1], field[2]), nil, parser.SkipObjectResolution)
 		if err != nil {
 			return nil, err
 		}
@@ -237,8 +241,10 @@ func findTargets(ctx context.Context) ([]*target, error) {
 		if err != nil {
 			return nil, err
 		}
-		for _, m := range fuzzFunc.FindAllSubmatch(source, -1) {
-			targets = append(targets, &target{Package: field[0], Dir: dir, Name: string(m[1])})
+		for _, d := range source.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && fuzzFunc.MatchString(f.Name.Name) {
+				targets = append(targets, &target{Package: field[0], Dir: dir, Name: f.Name.Name})
+			}
 		}
 	}
 	slices.SortFunc(targets, func(a, b *target) int { return strings.Compare(a.Dir+" "+a.Name, b.Dir+" "+b.Name) })
