@@ -44,7 +44,7 @@ func (a *attempt) alternative(cause error, st State, now time.Time) *alternative
 			return &alternative{at, words, func(*State) {}}
 		}
 		if left := a.otherNames(st, refusals); len(left) > 0 {
-			return &alternative{at, fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *State) {
+			return &alternative{now, fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *State) {
 				s.Without = append(slices.Clone(s.Without), left...)
 			}}
 		}

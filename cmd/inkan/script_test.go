@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/inkan-acme/inkan"
@@ -67,6 +68,7 @@ func TestScript(t *testing.T) {
 			"ca":       startCA,
 			"ca2":      startCA2,
 			"down":     func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(storyOf(ts).ca.Close()) },
+			"nowhere":  func(ts *testscript.TestScript, _ bool, args []string) { storyOf(ts).ca.DNS.SetRcode(args[0], dns.RcodeNameError) },
 			"serve":    serve,
 			"run":      func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, false) },
 			"terminal": func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, true) },
