@@ -110,7 +110,7 @@ func (x *examination) clock(a *authority, caps *acme.Capabilities) {
 		if caps.Clock < 0 {
 			word = "ahead of"
 		}
-		seen := fmt.Sprintf("the clock of this machine is %v %s the CA's", off.Round(time.Second), word)
+		seen := fmt.Sprintf("the clock of this machine is %v %s the CA's", off.Round(time.Minute), word)
 		if off > inkan.MaxSkew {
 			seen += "; decisions are made by the CA's"
 		}

@@ -18,8 +18,8 @@ func (x *examination) caa(ctx context.Context, id inkan.Identifier, ways []inkan
 	at, records, err := x.relevant(ctx, id.Base())
 	if err != nil {
 		code, answered := asCode(err)
-		if ended(ctx, err) || !answered {
-			return nil // told already: nobody answers anything
+		if ended(ctx, err) || !answered || code == dns.RcodeRefused {
+			return nil // told already: the resolver answers nothing
 		}
 		return []Finding{findingOf("caa-unanswered", id.Value, fmt.Sprintf("asked for the CAA records of %s, the resolver answers %s", undotted(at), dnslookup.CodeName(code)), "")}
 	}

@@ -197,10 +197,8 @@ func (x *examination) identifier(ctx context.Context, req *inkan.CertificateRequ
 func (x *examination) way(ctx context.Context, id inkan.Identifier, w inkan.Validation, a *authority) []Finding {
 	x.progress(id.Value, "DNS")
 	list, addrs := x.resolve(ctx, id, w.Type, a)
-	if anyError(list) || ctx.Err() != nil {
-		return list
-	}
-	if x.Solver == nil {
+	connects := w.Type == inkan.HTTP01 || w.Type == inkan.TLSALPN01
+	if anyError(list) || ctx.Err() != nil || connects && len(addrs) == 0 {
 		return list
 	}
 	s, err := x.Solver(ctx, w.Solver)

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -38,7 +39,7 @@ func (x *examination) lookHTTP(ctx context.Context, c inkan.Challenge, addrs []n
 func (x *examination) fetch(ctx context.Context, c inkan.Challenge, addr netip.Addr) outcome {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	f := &fetching{x: x, host: c.Identifier.Value, addr: addr}
+	f := &fetching{x: x, host: c.Identifier.Value, addr: addr, token: c.Token}
 	host := f.host
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
@@ -71,6 +72,7 @@ type fetching struct {
 	x       *examination
 	host    string // whose address is given
 	addr    netip.Addr
+	token   string
 	chain   []string
 	reached bool // the first server answered a connection
 }
@@ -169,11 +171,11 @@ func (x *examination) connect(ctx context.Context, addr netip.Addr, number strin
 	return dial(ctx, "tcp", net.JoinHostPort(addr.String(), number))
 }
 
-// way is the chain of URLs.
+// way is the chain of URLs, the token shortened.
 func (f *fetching) way() string {
 	short := make([]string, len(f.chain))
 	for i, u := range f.chain {
-		short[i] = inkan.Printable(u, 160)
+		short[i] = inkan.Printable(strings.ReplaceAll(u, f.token, f.token[:6]+".."), 160)
 	}
 	return strings.Join(short, " -> ") + " (" + f.addr.String() + ")"
 }
@@ -201,8 +203,8 @@ func connectWords(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout() {
 		return fmt.Sprintf("no answer within %v", probeTime)
 	}
-	if e, ok := errors.AsType[*net.OpError](err); ok {
-		err = e.Err
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		err = errno
 	}
 	return inkan.Printable(err.Error(), 200)
 }

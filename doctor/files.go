@@ -25,6 +25,8 @@ type Machine struct {
 	// why it cannot be used.
 	Config    string
 	ConfigErr error
+	// StateErr is why the Stores cannot be opened.
+	StateErr error
 	// Secrets are files that hold secrets.
 	Secrets []string
 	// Dirs are directories of state.
@@ -41,6 +43,9 @@ func (m *Machine) Examine(ctx context.Context) []Finding {
 	var found findings
 	if m.ConfigErr != nil {
 		found.add(failure("config-invalid", m.Config, "", m.ConfigErr))
+	}
+	if m.StateErr != nil {
+		found.add(failure("state-unusable", "state", "", m.StateErr))
 	}
 	if info, err := os.Stat(m.Config); m.Config != "" && err == nil && info.Mode().Perm()&0o022 != 0 {
 		found.add(findingOf("config-writable", m.Config, "its mode is "+mode(info), ""))

@@ -42,7 +42,7 @@ type findings struct {
 func findingOf(id, name, seen, do string) Finding {
 	for _, k := range Kinds() {
 		if k.ID == id {
-			return Finding{id, k.Severity, inkan.Printable(name, 300), inkan.Printable(seen, maxSeen), cmp.Or(do, k.Remedy)}
+			return Finding{id, k.Severity, inkan.Printable(name, 300), inkan.Printable(seen, maxSeen), inkan.Printable(cmp.Or(do, k.Remedy), maxSeen)}
 		}
 	}
 	panic("doctor: no finding " + id)

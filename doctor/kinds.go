@@ -27,6 +27,7 @@ func Kinds() []Kind {
 		{"secret-open", Warning, groupMachine, "others may read a file that holds a secret", "chmod 0600 the file, and change the secret if others are on this machine"},
 		{"mode-open", Warning, groupMachine, "others may look into a directory of state, where private keys are kept", "chmod 0700 the directory"},
 		{"owner-other", Warning, groupMachine, "a directory of state belongs to another user", "run inkan as that user, or chown the directory"},
+		{"state-unusable", Error, groupMachine, "the state of Inkan cannot be opened", "mend what the message names"},
 		{"space-low", Error, groupMachine, "there is no room for what an order leaves, so none would be made", "free some space or inodes on the file system"},
 		{"target-unwritable", Error, groupMachine, "a certificate could not be put in place", "make the directory writable for the user that runs inkan (ReadWritePaths in its systemd unit), or choose another"},
 

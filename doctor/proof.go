@@ -68,10 +68,11 @@ func random() string {
 func (x *examination) try(ctx context.Context, s inkan.Solver, c inkan.Challenge, refused string, look func(context.Context) []Finding) (list []Finding) {
 	name := c.Identifier.Value
 	x.progress(name, "trying "+c.Type)
+	shown := false
 	defer func() {
 		undoing, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		if err := s.CleanUp(undoing, []inkan.Challenge{c}); err != nil {
+		if err := s.CleanUp(undoing, []inkan.Challenge{c}); err != nil && shown {
 			list = append(list, failure("proof-left", name, "solver "+c.Solver+": ", err))
 		}
 	}()
@@ -82,7 +83,7 @@ func (x *examination) try(ctx context.Context, s inkan.Solver, c inkan.Challenge
 		}
 		return []Finding{failure(refused, name, "solver "+c.Solver+": ", err)}
 	}
-	if len(undo) == 1 {
+	if shown = true; len(undo) == 1 {
 		c.Undo = undo[0]
 	}
 	if w, ok := s.(inkan.Waiter); ok {
