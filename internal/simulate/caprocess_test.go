@@ -36,9 +36,7 @@ func TestMain(m *testing.M) {
 }
 
 // caOptions is what the test says, caFacts what the CA answers to every line.
-// caOptions are those of a CA in a process of its own. AlwaysValid lets it believe
-// every challenge: a validation on a busy machine may fail for want of time.
-type caOptions struct{ Limits, AlwaysValid bool }
+type caOptions struct{ Limits bool }
 
 type caFacts struct {
 	Directory string
@@ -68,7 +66,7 @@ func serveCA(options string) error {
 	var mu sync.Mutex
 	revoked := map[string]bool{} // ARI ids
 	var shift time.Duration
-	opts := testca.Options{NonceReject: 5, AlwaysValid: o.AlwaysValid, Profiles: map[string]testca.Profile{
+	opts := testca.Options{NonceReject: 5, Profiles: map[string]testca.Profile{
 		"default": {Description: "90 days"}, "short": {Description: "30 days", ValidityPeriod: 30 * day}}}
 	if o.Limits {
 		opts.Boulder, opts.CheckLimits = true, testca.LetsEncrypt()

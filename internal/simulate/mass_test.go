@@ -169,7 +169,7 @@ func (f *fleetOf) run(kill time.Duration) (kills int) {
 
 // replace issues the fleet, has the CA revoke it, and replaces it.
 func replace(t *testing.T, ms mass) time.Duration {
-	ca, before := startCA(t, caOptions{Limits: ms.limits, AlwaysValid: !long()})
+	ca, before := startCA(t, caOptions{Limits: ms.limits})
 	files, err := store.File(plug.Env{}, store.FileConfig{Dir: filepath.Join(t.TempDir(), "store")})
 	if err != nil {
 		t.Fatal(err)
