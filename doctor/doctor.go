@@ -74,6 +74,7 @@ func (d *Doctor) Examine(ctx context.Context, requests []inkan.CertificateReques
 // records, by the resolvers alone. It asks the CA nothing and changes nothing.
 func (d *Doctor) Quick(ctx context.Context, ca *CA, req *inkan.CertificateRequest, names []inkan.Identifier) []Finding {
 	x := d.begin()
+	x.quick = true
 	a := recorded(ca)
 	var g errgroup.Group
 	g.SetLimit(atOnce)
@@ -103,6 +104,7 @@ type examination struct {
 	client *dnslookup.Client
 	finder *dnslookup.Finder
 	found  findings
+	quick  bool // only the resolvers are asked
 
 	authorities memo[*authority]
 	answers     memo[answered]

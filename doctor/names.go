@@ -58,7 +58,11 @@ func (x *examination) resolve(ctx context.Context, id inkan.Identifier, challeng
 		}
 		return notReachable(id, []netip.Addr{addr}, a), []netip.Addr{addr}
 	}
-	if challenge != inkan.HTTP01 && challenge != inkan.TLSALPN01 {
+	connects := challenge == inkan.HTTP01 || challenge == inkan.TLSALPN01
+	if x.quick && !connects {
+		return nil, nil
+	}
+	if !connects {
 		// A zone that a private CA sees, this machine may know from its solver only.
 		list := x.zoneOf(ctx, id.Base(), id.Value, a.public)
 		if challenge == inkan.DNS01 && !anyError(list) {
@@ -73,8 +77,8 @@ func (x *examination) resolve(ctx context.Context, id inkan.Identifier, challeng
 	if list = append(list, notReachable(id, addrs, a)...); anyError(list) {
 		return list, nil
 	}
-	if len(addrs) == 0 {
-		return list, nil // nobody answered
+	if len(addrs) == 0 || x.quick { // nobody answered, or there is no time to ask more
+		return list, addrs
 	}
 	return append(list, x.zoneOf(ctx, id.Base(), id.Value, false)...), addrs
 }

@@ -57,6 +57,7 @@ type app struct {
 	hostMade  map[string]any // plug-ins made from the Host store
 	questions *asker         // who asks the person at the terminal
 	talking   sync.Mutex     // held by who talks to the person
+	secrets   secretFiles    // that were read, for doctor
 	following *progress      // what is told meanwhile
 	changed   bool           // for --detailed-exitcode
 }
@@ -171,6 +172,7 @@ func (a *app) secret(s plug.SecretSource) (string, error) {
 		}
 		return v, nil
 	}
+	a.secrets.note(s.File)
 	data, err := os.ReadFile(s.File)
 	if err != nil {
 		return "", inkan.Errorf(inkan.Operator, "secret", "%w", err)

@@ -25,6 +25,7 @@ func (a *app) referencePages(root *cobra.Command) map[string][]byte {
 		"configuration.md": []byte(generated + configurationPage()),
 		"plugins.md":       []byte(generated + pluginsPage(a.set.Describe())),
 		"cas.md":           []byte(generated + casPage()),
+		"doctor.md":        []byte(generated + doctorPage()),
 	}
 }
 

@@ -90,7 +90,7 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
 		a.reconfigureCommand(), a.deployCommand(), a.revokeCommand(), a.deleteCommand())
 	grouped(cmd, groupConfig, "from a configuration file", a.applyCommand(), a.configCommand())
-	grouped(cmd, groupMore, "more", a.accountCommand(), a.caCommand(), a.dnsCommand(), a.snippetCommand(), a.pluginsCommand(), a.completionCommand(), a.fsckCommand(), a.versionCommand())
+	grouped(cmd, groupMore, "more", a.accountCommand(), a.caCommand(), a.dnsCommand(), a.snippetCommand(), a.pluginsCommand(), a.completionCommand(), a.doctorCommand(), a.fsckCommand(), a.versionCommand())
 	cmd.AddCommand(a.generateCommand())
 	cmd.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		about, rest, err := cmd.Find(args)

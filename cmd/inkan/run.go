@@ -25,7 +25,7 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		if r.Err == nil || pending(r) {
 			continue
 		}
-		f := failure{name: r.Name, err: r.Err}
+		f := failure{name: r.Name, err: a.withFindings(ctx, m, r.Name, r.Err)}
 		if !errors.Is(r.Err, context.Canceled) {
 			f.next = r.Next
 		}

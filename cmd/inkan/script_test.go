@@ -65,10 +65,12 @@ func TestScript(t *testing.T) {
 		},
 		RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ca":       startCA,
-			"ca2":      startCA2,
-			"down":     func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(storyOf(ts).ca.Close()) },
-			"nowhere":  func(ts *testscript.TestScript, _ bool, args []string) { storyOf(ts).ca.DNS.SetRcode(args[0], dns.RcodeNameError) },
+			"ca":   startCA,
+			"ca2":  startCA2,
+			"down": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Check(storyOf(ts).ca.Close()) },
+			"nowhere": func(ts *testscript.TestScript, _ bool, args []string) {
+				storyOf(ts).ca.DNS.SetRcode(args[0], dns.RcodeNameError)
+			},
 			"serve":    serve,
 			"run":      func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, false) },
 			"terminal": func(ts *testscript.TestScript, neg bool, args []string) { runInkan(ts, neg, args, true) },
@@ -119,6 +121,7 @@ func setCA(ts *testscript.TestScript, name string, ca *testca.CA) {
 	ts.Check(os.WriteFile(root, ca.RootsPEM, 0o644))
 	ts.Setenv(name+"_URL", ca.DirectoryURL)
 	ts.Setenv(name+"_ROOT", root)
+	ts.Setenv(name+"_DNS", ca.DNSAddr)
 }
 
 func newCA(ts *testscript.TestScript, httpPort int, args []string) *testca.CA {
