@@ -77,6 +77,9 @@ func (x *examination) resolve(ctx context.Context, id inkan.Identifier, challeng
 	if list = append(list, notReachable(id, addrs, a)...); anyError(list) {
 		return list, nil
 	}
+	if a.public {
+		addrs = slices.DeleteFunc(addrs, func(addr netip.Addr) bool { return !isPublic(addr) }) // it asks the others
+	}
 	if len(addrs) == 0 || x.quick { // nobody answered, or there is no time to ask more
 		return list, addrs
 	}

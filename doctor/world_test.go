@@ -233,9 +233,9 @@ func ids(found []doctor.Finding) []string {
 
 // dnsHost is a DNS host over the world's zones.
 type dnsHost struct {
-	w                *world
-	refuse, forget   error // what AddTXT and RemoveTXT answer
-	invisible, stuck bool  // it accepts and does nothing
+	w              *world
+	refuse, forget error // what AddTXT and RemoveTXT answer
+	invisible      bool  // it accepts and does nothing
 }
 
 func (h *dnsHost) AddTXT(_ context.Context, zone string, records []inkan.TXT) error {

@@ -144,6 +144,9 @@ func (x *examination) delegated(ctx context.Context, zone string) []Finding {
 		return nil
 	}
 	child := nameServers(own.Records, zone)
+	if len(child) == 0 {
+		return nil
+	}
 	for _, s := range servers {
 		a, err := x.client.Ask(ctx, dnslookup.Question{Server: s.Addr, Name: zone, Type: dns.TypeNS})
 		if err != nil {
