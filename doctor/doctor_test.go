@@ -82,8 +82,8 @@ func scenarios() map[string]scenario {
 		"resolver-silent": {says: "refuses", break_: func(_ *testing.T, w *world) {
 			w.ask = func(q *dns.Msg) *dns.Msg { return new(dns.Msg).SetRcode(q, dns.RcodeRefused) }
 		}},
-		"nxdomain":        {says: "there is no gone.shop.example (NXDOMAIN)", break_: func(_ *testing.T, w *world) { w.names(inkan.HTTP01, "gone.shop.example") }},
-		"nxdomain/target": {says: "there is no alias.shop.example, to which the CNAME record leads: no gone.shop.example", break_: func(_ *testing.T, w *world) { w.alias("alias CNAME gone") }},
+		"nxdomain":        {says: "says that gone.shop.example does not exist (NXDOMAIN)", break_: func(_ *testing.T, w *world) { w.names(inkan.HTTP01, "gone.shop.example") }},
+		"nxdomain/target": {says: "gone.shop.example does not exist (NXDOMAIN), to which the CNAME records of alias.shop.example lead", break_: func(_ *testing.T, w *world) { w.alias("alias CNAME gone") }},
 		"nxdomain/zone": {says: "no zone above it exists", break_: func(_ *testing.T, w *world) {
 			w.dns01(&dnsHost{})
 			w.known.Public = true

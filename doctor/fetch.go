@@ -103,7 +103,11 @@ func follow(from, location string) (string, error) {
 		return "", fmt.Errorf("port %s is neither 80 nor 443", inkan.Printable(to.Port(), 10))
 	}
 	to.Fragment, to.User = "", nil
-	return to.String(), nil
+	next := to.String()
+	if _, err := url.Parse(next); err != nil {
+		return "", errors.New("it is no URL")
+	}
+	return next, nil
 }
 
 func (f *fetching) get(ctx context.Context, target string) (status int, body []byte, location string, err error) {

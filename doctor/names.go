@@ -121,7 +121,11 @@ func (x *examination) addresses(ctx context.Context, name, about string) ([]neti
 	case fault != "":
 		return nil, []Finding{findingOf("cname-loop", about, fault+": "+strings.Join(chain, " -> "), "")}
 	case v4.Code == dns.RcodeNameError || v6.Code == dns.RcodeNameError:
-		return nil, []Finding{findingOf("nxdomain", about, fmt.Sprintf("%s says that there is no %s (NXDOMAIN)", who, strings.Join(chain, ", to which the CNAME record leads: no ")), nxdomainRemedy(chain))}
+		end, seen := chain[len(chain)-1], fmt.Sprintf("%s says that %s does not exist (NXDOMAIN)", who, chain[0])
+		if len(chain) > 1 {
+			seen = fmt.Sprintf("%s says that %s does not exist (NXDOMAIN), to which the CNAME records of %s lead", who, end, chain[0])
+		}
+		return nil, []Finding{findingOf("nxdomain", about, seen, nxdomainRemedy(chain))}
 	}
 	return nil, []Finding{findingOf("no-address", about, fmt.Sprintf("%s knows neither A nor AAAA records of %s", who, chain[len(chain)-1]), "")}
 }

@@ -182,6 +182,9 @@ func (a *app) machine() *doctor.Machine {
 	if m.ConfigErr = err; a.cfg != nil || err != nil || named {
 		m.Config = path
 	}
+	if dir, err := a.data(); err == nil {
+		m.Dirs = []string{dir, filepath.Join(dir, "store"), filepath.Join(dir, "host")}
+	}
 	s, host, err := a.stores()
 	if err != nil {
 		if !errors.Is(err, m.ConfigErr) || m.ConfigErr == nil {
@@ -192,9 +195,6 @@ func (a *app) machine() *doctor.Machine {
 		return m
 	}
 	m.Stores = map[string]inkan.Store{"the store of certificates": s, "the store of this machine": host}
-	if dir, err := a.data(); err == nil {
-		m.Dirs = []string{dir, filepath.Join(dir, "store"), filepath.Join(dir, "host")}
-	}
 	return m
 }
 
