@@ -23,6 +23,12 @@ import (
 	"github.com/inkan-acme/inkan/solve"
 )
 
+// keptTXT is a record that the host has accepted and does not show yet.
+type keptTXT struct {
+	zone string
+	inkan.TXT
+}
+
 // memoryHost is a DNS host over a DNS in memory.
 type memoryHost struct {
 	*testdns.Memory
@@ -30,8 +36,7 @@ type memoryHost struct {
 
 	mu    sync.Mutex
 	calls []string // "add zone count"
-	kept  []inkan.TXT
-	zone  string
+	kept  []keptTXT
 	fail  error
 }
 
@@ -39,7 +44,11 @@ func (h *memoryHost) note(verb, zone string, records []inkan.TXT) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, fmt.Sprintf("%s %s %d", verb, zone, len(records)))
-	h.kept, h.zone = append(h.kept, records...), zone
+	if h.fail == nil && verb == "add" {
+		for _, r := range records {
+			h.kept = append(h.kept, keptTXT{zone, r})
+		}
+	}
 	return h.fail
 }
 
@@ -57,7 +66,7 @@ func (h *memoryHost) publish() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, r := range h.kept {
-		h.Add(h.zone, r.Name, r.Value)
+		h.Add(r.zone, r.Name, r.Value)
 	}
 	h.kept = nil
 }
@@ -68,7 +77,7 @@ func (h *memoryHost) RemoveTXT(ctx context.Context, zone string, records []inkan
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.kept = nil
+	h.kept = slices.DeleteFunc(h.kept, func(r keptTXT) bool { return r.zone == zone && slices.Contains(records, r.TXT) })
 	for _, r := range records {
 		h.Remove(zone, r.Name, r.Value)
 	}
