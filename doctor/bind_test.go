@@ -12,10 +12,15 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/inkan-acme/inkan"
+	rfc2136 "github.com/inkan-acme/inkan/dns"
 	"github.com/inkan-acme/inkan/doctor"
 	"github.com/inkan-acme/inkan/internal/dnslookup"
 	"github.com/inkan-acme/inkan/internal/testca"
+	"github.com/inkan-acme/inkan/internal/testdns"
 	"github.com/inkan-acme/inkan/internal/testport"
+	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/solve"
 )
 
 // program finds one of BIND's; without it the test is skipped, in CI it fails.
@@ -201,4 +206,47 @@ func serves(t *testing.T, addr string) {
 		}
 		<-tick.C
 	}
+}
+
+// TestDNS01ByBIND: a trial record at a real server with a secondary; then with a
+// key that the server does not know, and with a secondary that keeps silent.
+func TestDNS01ByBIND(t *testing.T) {
+	ca := testca.Start(t, testca.Options{})
+	n := testdns.New(t)
+	bind := n.BIND(1, testdns.Zone{Name: zoneOwn, Records: []string{"www A 192.0.2.1"}})
+	resolver := n.Resolver()
+	w := newWorld(t, ca)
+	w.register()
+	w.listen = nil
+	w.doctor.AuthorityPort, w.doctor.Resolvers = n.Port, []string{resolver}
+	use := func(secret string) {
+		host, err := rfc2136.RFC2136(plug.Env{}, rfc2136.RFC2136Config{Server: bind.Addrs[0], Key: bind.Key.Name, Algorithm: bind.Key.Algorithm, Secret: plug.NewSecret(secret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.solver = func() (inkan.Solver, error) {
+			ref := plug.Ref[inkan.DNSProvider]{Value: host}
+			return solve.DNS01(plug.Env{}, solve.DNS01Config{DNS: ref, Zones: []solve.DNS01Zone{{Zone: zoneOwn, Servers: bind.Addrs}},
+				Propagation: solve.Propagation{Resolvers: []string{resolver}, Timeout: plug.Duration(3 * time.Second)}})
+		}
+	}
+	w.names(inkan.DNS01, host, "*.www.shop.example", "shop.example")
+	use(bind.Key.Secret)
+	if found := w.examine(); len(found) > 0 {
+		t.Errorf("%+v", found)
+	}
+	for _, name := range []string{"_acme-challenge.www.shop.example.", "_acme-challenge.shop.example."} {
+		if left := testdns.TXT(t, bind.Addrs[0], name); len(left) > 0 {
+			t.Errorf("left at %s: %q", name, left)
+		}
+	}
+	w.names(inkan.DNS01, host)
+	use("d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I=")
+	expect(t, w.look(), "dns-write-refused", scenario{says: "BADSIG"})
+	if os.Getenv("INKAN_LONG") == "" {
+		return // silence takes its time
+	}
+	bind.Silence(1, true)
+	use(bind.Key.Secret)
+	expect(t, w.look(), "dns-not-visible", scenario{also: []string{"delegation-lame"}, says: "no answer within"})
 }
