@@ -75,8 +75,8 @@ func (a *app) examine(ctx context.Context, names []string, f doctorFlags) error 
 	}
 	a.openAll(ctx, machine, requests)
 	found = append(machine.Examine(ctx), found...)
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return inkan.Errorf(inkan.Operator, "doctor", "interrupted; what was put in place for a trial is taken away again")
 	}
 	report := doctorReport{Certificates: []string{}, Findings: append([]doctor.Finding{}, found...)}
 	for i := range requests {

@@ -9,13 +9,13 @@ import (
 	"github.com/inkan-acme/inkan/doctor"
 )
 
-// quickLook bounds what is added to a failure.
+// quickLook bounds what is added to the failures of one run.
 const quickLook = 3 * time.Second
 
 // withFindings adds to the error of an order that a CA refused what a quick look
 // at the refused names finds in the DNS. Only after a failure, so that what goes
 // well is never slower for it; and only for CAs of the public, which see the
-// same DNS as this machine does. err is returned as it is if nothing is found.
+// same DNS as this machine does. It looks until ctx ends. err is returned as it is if nothing is found.
 func (a *app) withFindings(ctx context.Context, m *inkan.Manager, name string, err error) error {
 	refused, ok := errors.AsType[*inkan.RefusedError](err)
 	if !ok || ctx.Err() != nil {
@@ -38,8 +38,6 @@ func quickFindings(ctx context.Context, d *doctor.Doctor, ca *doctor.CA, req *in
 	for _, r := range refused.Refusals {
 		ids = append(ids, r.Identifier)
 	}
-	ctx, cancel := context.WithTimeout(ctx, quickLook)
-	defer cancel()
 	hints := ""
 	for _, f := range d.Quick(ctx, ca, req, ids) {
 		if hints != "" {

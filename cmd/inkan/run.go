@@ -18,6 +18,8 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 	pr := a.follow(ctx, m)
 	report := m.Run(ctx, p)
 	pr.end()
+	looking, stop := context.WithTimeout(ctx, quickLook)
+	defer stop()
 	var all failures
 	for i := range report.Results {
 		r := &report.Results[i]
@@ -25,7 +27,7 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		if r.Err == nil || pending(r) {
 			continue
 		}
-		f := failure{name: r.Name, err: a.withFindings(ctx, m, r.Name, r.Err)}
+		f := failure{name: r.Name, err: a.withFindings(looking, m, r.Name, r.Err)}
 		if !errors.Is(r.Err, context.Canceled) {
 			f.next = r.Next
 		}
