@@ -182,15 +182,11 @@ type rule struct {
 }
 
 func (r *rules) DecodeNode(n *plug.Node, res plug.Resolver) error {
-	fields, ok := n.Value.([]plug.Field)
-	if !ok {
+	if _, ok := n.Value.([]plug.Field); !ok {
 		return r.add("", n, res)
 	}
 	var problems plug.Problems
-	if fields = n.UniqueFields("", &problems); len(fields) == 0 {
-		return problems.Err()
-	}
-	for _, f := range fields {
+	for _, f := range n.UniqueFields("", &problems) {
 		match, err := pattern(f.Key)
 		if err != nil {
 			problems.AddError(f.Pos, "", err)

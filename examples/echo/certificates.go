@@ -27,7 +27,7 @@ type options struct {
 // site is a manager of one certificate and the handler that answers its CA.
 type site struct {
 	manager *inkan.Manager
-	proofs  solve.Responder // goes onto port 80
+	proofs  *solve.Handler // goes onto port 80
 	request inkan.CertificateRequest
 	watch   time.Duration // how often to look for new versions; 0: the default
 }
@@ -61,13 +61,19 @@ func newSite(o options) (*site, error) {
 			return nil, fmt.Errorf("%s holds no certificate in PEM form", o.caRoot)
 		}
 	}
+	// The answers to the CA stand in the store too: any program that shares it
+	// can give them. One that is alone needs no more than a solve.Responder.
+	answers, err := solve.HTTP01(plug.Env{}, solve.HTTP01Config{Store: plug.Ref[inkan.Store]{Value: files}})
+	if err != nil {
+		return nil, err
+	}
 	const account = "default"
 	client, err := acme.New(plug.Env{}, config, inkan.Accounts(files, config.Name, account))
 	if err != nil {
 		return nil, err
 	}
 
-	s := &site{request: inkan.CertificateRequest{
+	s := &site{proofs: &solve.Handler{Store: files, Log: slog.Default()}, request: inkan.CertificateRequest{
 		Name:        "site",
 		Identifiers: ids,
 		CAs:         []string{config.Name},
@@ -86,7 +92,7 @@ func newSite(o options) (*site, error) {
 			}
 			return client, nil
 		},
-		Solver: func(context.Context, string) (inkan.Solver, error) { return &s.proofs, nil },
+		Solver: func(context.Context, string) (inkan.Solver, error) { return answers, nil },
 	}
 	return s, nil
 }

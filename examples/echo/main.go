@@ -70,7 +70,7 @@ func listenAndRun(ctx context.Context, o options, httpAddr, httpsAddr string) er
 func (s *site) run(ctx context.Context, plain, secure net.Listener) error {
 	// Port 80 answers the CA and sends everybody else to HTTPS.
 	front := echo.New()
-	front.GET("/.well-known/acme-challenge/*", echo.WrapHandler(&s.proofs))
+	front.GET("/.well-known/acme-challenge/*", echo.WrapHandler(s.proofs))
 	front.Any("/*", func(c echo.Context) error {
 		return c.Redirect(http.StatusMovedPermanently, "https://"+c.Request().Host+c.Request().URL.RequestURI())
 	})

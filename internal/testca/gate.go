@@ -139,6 +139,9 @@ func (c *CA) guard(pebble http.Handler) http.Handler {
 				pebble.ServeHTTP(w, r)
 			}
 		case path == PathNewAccount:
+			// A key change writes into the account that this reads.
+			c.gate.share(false)
+			defer c.gate.unshare()
 			pebble.ServeHTTP(&statusWriter{ResponseWriter: w, note: func(status int) {
 				if status == http.StatusCreated {
 					c.checker.account(r)
