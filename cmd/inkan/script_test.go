@@ -61,6 +61,7 @@ func TestScript(t *testing.T) {
 			s := &story{}
 			env.Values[storyKey{}] = s
 			env.Setenv("NO_COLOR", "1")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a race-built program sleeps for a second at its end
 			return nil
 		},
 		RequireUniqueNames: true,
