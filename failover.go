@@ -60,12 +60,15 @@ func (a *attempt) alternative(cause error, st State, now time.Time) *alternative
 }
 
 // otherWays says which ways are left for the identifiers that were refused; ""
-// unless there is one for each that no CA refused of late.
+// unless there is one for each that no CA refused of late. A way that was
+// refused before, and was taken again all the same, shows that those before it
+// cannot be taken: the CA does not offer them, or their solvers do not work.
+// So each alternative of this kind uses up a way, and they come to an end.
 func (a *attempt) otherWays(st State, refusals []Refusal, now time.Time) string {
-	all := withRefusals(st.Refusals, refusals, now)
+	before, all := withRefusals(st.Refusals, nil, now), withRefusals(st.Refusals, refusals, now)
 	words := ""
 	for _, r := range refusals {
-		if r.Type == "" {
+		if r.Type == "" || !lastRefused(before, r.Identifier, Validation{Type: r.Type, Solver: r.Solver}).IsZero() {
 			return ""
 		}
 		ways := Ways(a.req.Validations, all, r.Identifier)

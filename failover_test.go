@@ -316,3 +316,64 @@ func TestModelKillDuringFailover(t *testing.T) {
 		}
 	}
 }
+
+// A way that stands before the one that was refused, but cannot be taken (the CA
+// does not offer it, or its solver does not work), must not keep failures from
+// counting: after one try of it the back-off begins.
+func TestFallBackEndsWhereAWayCannotBeTaken(t *testing.T) {
+	p, m := startPicky(t)
+	p.w.req.CAs = []string{"first"}
+	p.w.req.Validations = []inkan.Validation{{Type: inkan.DNS01, Solver: "model"}, {Type: inkan.HTTP01, Solver: "web"}}
+	p.mood["first"] = func(_ inkan.IssueRequest, rec inkan.OrderRecord) error {
+		var refused []inkan.Refusal
+		for _, id := range rec.Identifiers {
+			refused = append(refused, inkan.Refusal{Identifier: id, Type: inkan.HTTP01, Solver: "web"})
+		}
+		return inkan.Errorf(inkan.Rejected, "order", "%w", &inkan.RefusedError{Refusals: refused, Err: inkan.ErrOrderDead})
+	}
+	if err := issue(t.Context(), m, p.w.req); err == nil {
+		t.Fatal("no error")
+	}
+	p.took(t, "first", "first")
+	if n := p.w.observed(m).State.Attempts; n != 1 {
+		t.Errorf("%d attempts, want 1", n)
+	}
+	for range 3 * 24 * 6 { // three days
+		p.w.advance(10 * time.Minute)
+		_ = renew(t.Context(), m)
+	}
+	if n := p.w.observed(m).State.Attempts; len(p.asked) > 6 || n != len(p.asked)+1 {
+		t.Errorf("asked %d times in three days, %d attempts", len(p.asked), n)
+	}
+}
+
+// Refusals of a clock that was a year ahead delay the next way by an hour, not
+// by a year.
+func TestRefusalsOfAClockAhead(t *testing.T) {
+	p, m := startPicky(t)
+	p.w.req.CAs, p.w.req.Identifiers = []string{"first"}, p.w.req.Identifiers[:1]
+	p.w.req.Validations = []inkan.Validation{
+		{Type: inkan.HTTP01, Solver: "web0"}, {Type: inkan.HTTP01, Solver: "web1"}, {Type: inkan.HTTP01, Solver: "web2"}, {Type: inkan.HTTP01, Solver: "model"},
+	}
+	p.mood["first"] = func(r inkan.IssueRequest, rec inkan.OrderRecord) error {
+		if w := inkan.Ways(r.Request.Validations, r.Refusals, rec.Identifiers[0])[0]; w.Solver != "model" {
+			return refusing(w.Solver)(r, rec)
+		}
+		return nil
+	}
+	p.w.advance(365 * day)
+	if err := issue(t.Context(), m, p.w.req); err == nil {
+		t.Fatal("no error")
+	}
+	p.took(t, "first", "first")
+	p.w.advance(-365 * day)
+	_ = renew(t.Context(), m)
+	p.took(t, "first")
+	if due, want := p.w.observed(m).State.Due, p.w.now().Add(time.Hour).UTC().Format("20060102/15/0405"); !strings.Contains(due, want) {
+		t.Errorf("due at %s, want %s", due, want)
+	}
+	p.w.advance(time.Hour)
+	must(t, renew(t.Context(), m))
+	p.took(t, "first")
+	p.w.check("by the last way", 1, 1, 1)
+}

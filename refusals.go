@@ -74,7 +74,8 @@ func refusedUntil(refusals []Refusal, id Identifier, now time.Time) time.Time {
 		return now
 	}
 	slices.SortFunc(recent, time.Time.Compare)
-	return recent[len(recent)-refusalsPerHour].Add(time.Hour)
+	// A clock that was ahead must not make it wait for longer.
+	return earlier(recent[len(recent)-refusalsPerHour], now).Add(time.Hour)
 }
 
 // Ways returns the validations that match id, in the order in which they are
