@@ -97,11 +97,8 @@ func (c *Client) journalNext(ctx context.Context, rec inkan.AccountRecord, kt in
 // record. The caller holds the gate.
 func (c *Client) changeKey(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, error) {
 	refusal := c.askKeyChange(ctx, rec)
-	switch p := problemOf(refusal); {
-	case refusal != nil && p == nil:
+	if refusal != nil && problemOf(refusal) == nil {
 		return rec, withHint(refusal, "both keys are kept; inkan account rollover finishes it")
-	case isProblem(refusal, badPublicKey, badSignatureAlgorithm):
-		return rec, c.dropNext(ctx, rec, refusal)
 	}
 	// A refusal may come because an earlier request, or that of another
 	// process, brought the key into force already.
@@ -113,7 +110,8 @@ func (c *Client) changeKey(ctx context.Context, rec inkan.AccountRecord) (inkan.
 	case p == nil:
 		return settled, inkan.Errorf(inkan.Temporary, c.op("key change"), "it agreed, but still knows only the old key").
 			WithHint("both keys are kept; inkan account rollover tries again")
-	case p.Status == http.StatusConflict: // another account has this key
+	case p.Status == http.StatusConflict, // another account has this key
+		p.is(badPublicKey, badSignatureAlgorithm):
 		return settled, c.dropNext(ctx, settled, refusal)
 	}
 	return settled, withHint(refusal, "the old key is in force; both keys are kept, and inkan account rollover tries again")

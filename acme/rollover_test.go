@@ -296,6 +296,29 @@ func TestC27RolloverRace(t *testing.T) {
 	w.newClient().mustShow(t)
 }
 
+// Another process brings the next key into force between our look and our
+// request. The CA then refuses the old key's signature because the key is of
+// another type by now, which must not be taken for a refusal of the next key.
+func TestC27RolloverRefusedAfterItHappened(t *testing.T) {
+	w, p := newProxied(t, testca.Options{})
+	w.issue("a.example.com")
+	before := *w.accounts.rec
+	p.Add(testca.Rule{Path: testca.PathKeyChange, Do: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			next.ServeHTTP(httptest.NewRecorder(), r)
+			problem(w, 400, "badSignatureAlgorithm", "the algorithm ES256 does not match the key")
+		})
+	}})
+	info, err := w.client.Rollover(t.Context(), inkan.ECDSAP384)
+	if err != nil || info.KeyType != inkan.ECDSAP384 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if rec := *w.accounts.rec; rec.Key.Equal(before.Key) || rec.Next != nil {
+		t.Errorf("record: %+v", rec)
+	}
+	w.newClient().mustShow(t)
+}
+
 // What the CA may answer, and which keys are on record then.
 func TestRolloverRefused(t *testing.T) {
 	for _, test := range []struct {
@@ -397,6 +420,13 @@ func TestB02LostDeactivation(t *testing.T) {
 	r, _ := w.request("c.example.com")
 	_, err = w.client.Issue(t.Context(), r)
 	wantError(t, err, inkan.Operator, "it was deactivated on")
+	later := p.Add(testca.Rule{Path: testca.PathAccount, Do: testca.RateLimited("slowly", "60")})
+	_, err = w.newClient().Deactivate(t.Context())
+	wantError(t, err, inkan.RateLimited, "slowly")
+	if w.accounts.rec.Deactivated.IsZero() {
+		t.Error("the account that the CA has deactivated counts as usable again")
+	}
+	later.Remove()
 	if info, err := w.newClient().Deactivate(t.Context()); err != nil || info.Status != "deactivated" {
 		t.Errorf("again: %+v, %v", info, err)
 	}
