@@ -21,19 +21,22 @@ func (o *order) authorize(ctx context.Context, obj *orderObject) (*orderObject, 
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(authzs, (*authzObject).failed) {
-		return nil, o.deadFor(ctx, obj, authzs)
-	}
-	seen, err := o.proveFirst(ctx, authzs)
-	for err != nil && o.fallBack(ctx, err) {
-		if authzs, err = o.readAuthzs(ctx, obj.Authorizations); err == nil {
-			seen, err = o.proveFirst(ctx, authzs)
+	for {
+		if slices.ContainsFunc(authzs, (*authzObject).failed) {
+			return nil, o.deadFor(ctx, obj, authzs)
+		}
+		seen, err := o.proveFirst(ctx, authzs)
+		if err == nil {
+			return o.poll(ctx, o.c.op("order"), obj, seen)
+		}
+		if !o.fallBack(ctx, err) {
+			return nil, err
+		}
+		// The CA may have looked at what other solvers showed.
+		if authzs, err = o.readAuthzs(ctx, obj.Authorizations); err != nil {
+			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return o.poll(ctx, o.c.op("order"), obj, seen)
 }
 
 // proveFirst shows and answers the first choice for every name.
@@ -91,10 +94,19 @@ func (o *order) readAuthzs(ctx context.Context, urls []string) ([]*authzObject, 
 }
 
 // journalChallenges makes the challenges durable before anything is shown.
-// What the journal has already, with its undo, stays.
+// What the journal has already, with its undo, stays. A proof that was made with
+// an earlier key of the account is of no use any more and may stand where the
+// new one belongs, so it is taken away.
 func (o *order) journalChallenges(ctx context.Context, tasks []*task) error {
 	var fresh []inkan.Challenge
 	for _, t := range tasks {
+		for _, c := range o.rec.Challenges {
+			if c.URL == t.URL && c.Solver == t.Solver && c.KeyAuthorization != t.KeyAuthorization {
+				if err := o.takeAway(ctx, c); err != nil {
+					return err
+				}
+			}
+		}
 		i := slices.IndexFunc(o.rec.Challenges, func(c inkan.Challenge) bool { return sameChallenge(c, t.Challenge) })
 		if i < 0 {
 			fresh = append(fresh, t.Challenge)
@@ -105,7 +117,7 @@ func (o *order) journalChallenges(ctx context.Context, tasks []*task) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	return o.journal(ctx, func(r *inkan.OrderRecord) {
+	return o.journalProofs(ctx, func(r *inkan.OrderRecord) {
 		for _, c := range fresh {
 			if !slices.ContainsFunc(r.Challenges, func(have inkan.Challenge) bool { return sameChallenge(have, c) }) {
 				r.Challenges = append(r.Challenges, c)
@@ -114,8 +126,33 @@ func (o *order) journalChallenges(ctx context.Context, tasks []*task) error {
 	})
 }
 
+// takeAway removes a proof that is of no use any more.
+func (o *order) takeAway(ctx context.Context, c inkan.Challenge) error {
+	err := guarded("solver "+c.Solver, func() error { return o.r.Solvers[c.Solver].CleanUp(ctx, []inkan.Challenge{c}) })
+	if err != nil {
+		return solverError(ctx, c.Solver, "taking away the proof made with the account's earlier key", err)
+	}
+	return nil
+}
+
+// journalProofs changes the challenges in the journal, here and there.
+func (o *order) journalProofs(ctx context.Context, change func(*inkan.OrderRecord)) error {
+	var list []inkan.Challenge
+	err := o.journal(ctx, func(r *inkan.OrderRecord) {
+		change(r)
+		list = slices.Clone(r.Challenges)
+	})
+	if err == nil {
+		o.rec.Challenges = list
+	}
+	return err
+}
+
+// sameChallenge reports whether a and b are one proof: the same challenge, shown
+// by the same solver and made with the same account key.
 func sameChallenge(a, b inkan.Challenge) bool {
-	return a.URL == b.URL && a.Solver == b.Solver && a.Token == b.Token && a.Type == b.Type && a.Identifier == b.Identifier
+	return a.URL == b.URL && a.Solver == b.Solver && a.Token == b.Token && a.Type == b.Type && a.Identifier == b.Identifier &&
+		a.KeyAuthorization == b.KeyAuthorization
 }
 
 // prove presents all challenges, waits until the CA can see them and answers
@@ -201,20 +238,23 @@ func (o *order) present(ctx context.Context, groups map[string][]*task) error {
 			}
 		}
 	}
-	changed := map[string]inkan.Undo{} // by challenge URL
+	var changed []*task
 	for name, undo := range undos {
 		for i, t := range groups[name] {
 			if len(undo[i]) > 0 && string(undo[i]) != string(t.Undo) {
 				t.Undo = undo[i]
-				changed[t.URL] = undo[i]
+				changed = append(changed, t)
 			}
 		}
 	}
 	if len(changed) > 0 {
-		err := o.journal(context.WithoutCancel(ctx), func(r *inkan.OrderRecord) {
-			for i := range r.Challenges {
-				if undo, ok := changed[r.Challenges[i].URL]; ok {
-					r.Challenges[i].Undo = undo
+		err := o.journalProofs(context.WithoutCancel(ctx), func(r *inkan.OrderRecord) {
+			for _, t := range changed {
+				for i := range r.Challenges {
+					// Another solver may have shown the same challenge before.
+					if sameChallenge(r.Challenges[i], t.Challenge) {
+						r.Challenges[i].Undo = t.Undo
+					}
 				}
 			}
 		})

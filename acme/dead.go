@@ -74,7 +74,7 @@ func (a *authzObject) reason(id inkan.Identifier) (string, *Problem) {
 // failedType returns the type of the challenge that failed.
 func (a *authzObject) failedType() string {
 	for _, ch := range a.Challenges {
-		if len(ch.Error) > 0 {
+		if ch.Status == statusInvalid || parseProblem(ch.Error) != nil {
 			return ch.Type
 		}
 	}

@@ -202,22 +202,22 @@ func (o *order) refusals(authzs []*authzObject) []inkan.Refusal {
 		if _, p := a.reason(id); p != nil && p.is(caaProblem, rejectedIdentifier, unsupportedIdentifier) {
 			r.Type = "" // no other way helps
 		}
-		if r.Type != "" {
-			r.Solver = o.solverOf(a.url, r.Type)
+		if r.Solver = o.solverOf(a.url, r.Type); r.Solver == "" {
+			r.Type = "" // the CA's word, for what nobody here has shown
 		}
 		list = append(list, r)
 	}
 	return list
 }
 
-// solverOf returns the solver that was to show the proof.
+// solverOf returns the solver that was to show the proof, "" if none was.
 func (o *order) solverOf(authz, challenge string) string {
 	for _, t := range o.tasks {
 		if t.Authz == authz && t.Type == challenge {
 			return t.Solver
 		}
 	}
-	for _, c := range o.rec.Challenges { // a process before us
+	for _, c := range slices.Backward(o.rec.Challenges) { // a process before us; the last took over from those before it
 		if c.Authz == authz && c.Type == challenge {
 			return c.Solver
 		}
