@@ -216,6 +216,9 @@ func (a *app) authority(ctx context.Context, ca, account string) (authority, err
 		return authority{}, inkan.Errorf(inkan.Operator, op, "there is no account %s yet, and the records name it", account).
 			WithHint("make it with: inkan account register --ca %s", ca)
 	}
+	if !inRecord(rec.URL) {
+		return authority{}, inkan.Errorf(inkan.Operator, op, "the account's URL %s cannot stand in a record", inkan.Printable(rec.URL, 200))
+	}
 	client, err := a.client(ctx, ca, account, accountFlags{})
 	if err != nil {
 		return authority{}, err
@@ -233,6 +236,13 @@ func (a *app) authority(ctx context.Context, ca, account string) (authority, err
 		return authority{}, inkan.Errorf(inkan.Bug, op, "its issuer domain name %q is none", inkan.Printable(c.CAA[0], 80))
 	}
 	return authority{id.Value, rec.URL}, nil
+}
+
+// inRecord reports whether an account's URL, which the CA chose, can be the value
+// of a parameter in CAA and dns-persist-01 records (RFC 8659 section 4.2) and
+// means nothing in a zone file.
+func inRecord(account string) bool {
+	return !strings.ContainsFunc(account, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(";\"\\", r) })
 }
 
 // bases returns the names without their wildcards, each once, and whether there

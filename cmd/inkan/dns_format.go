@@ -88,8 +88,11 @@ func terraform(records []dnsRecord) string {
 		fmt.Fprintf(&b, "resource \"aws_route53_record\" %q {\n  zone_id = var.zone_id\n  name    = %q\n  type    = %q\n  ttl     = %d\n  records = [\n",
 			name, strings.TrimSuffix(group[0].Name, "."), group[0].Type, group[0].TTL)
 		for _, r := range group {
-			// Terraform puts the outer quotes of a TXT itself.
-			fmt.Fprintf(&b, "    %s,\n", hcl(strings.Trim(r.presentation(), `"`)))
+			value := r.presentation()
+			if r.Type == "TXT" { // Terraform puts its outer quotes itself
+				value = strings.TrimSuffix(strings.TrimPrefix(value, `"`), `"`)
+			}
+			fmt.Fprintf(&b, "    %s,\n", hcl(value))
 		}
 		b.WriteString("  ]\n}\n")
 	}
