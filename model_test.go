@@ -2,22 +2,16 @@ package inkan_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"iter"
-	"math/big"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/testsign"
 	"github.com/inkan-acme/inkan/store"
 )
 
@@ -114,8 +108,7 @@ func family(key string) string { return key[:strings.IndexByte(key, '/')] }
 // newOrder with a fresh order each time, so that a lost reply shows.
 type modelCA struct {
 	mu     sync.Mutex
-	key    *ecdsa.PrivateKey
-	cert   *x509.Certificate
+	root   *testsign.Authority
 	orders map[string]*modelOrder
 	serial int64
 	life   time.Duration
@@ -129,21 +122,7 @@ type modelOrder struct {
 }
 
 func newModelCA(now func() time.Time) *modelCA {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "model root"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: now().Add(-time.Hour), NotAfter: now().Add(20 * 365 * 24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return &modelCA{key: key, cert: cert, orders: map[string]*modelOrder{}, life: 90 * 24 * time.Hour, now: now}
+	return &modelCA{root: testsign.New(now()), orders: map[string]*modelOrder{}, life: 90 * 24 * time.Hour, now: now}
 }
 
 func (ca *modelCA) issued() int {
@@ -159,18 +138,8 @@ func (ca *modelCA) issued() int {
 }
 
 func (ca *modelCA) sign(csrDER []byte) ([]byte, error) {
-	csr, err := x509.ParseCertificateRequest(csrDER)
-	if err != nil {
-		return nil, err
-	}
 	ca.serial++
-	t := &x509.Certificate{SerialNumber: big.NewInt(ca.serial + 100), DNSNames: csr.DNSNames, IPAddresses: csr.IPAddresses, NotBefore: ca.now().Add(-time.Hour), NotAfter: ca.now().Add(ca.life - time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, csr.PublicKey, ca.key)
-	if err != nil {
-		return nil, err
-	}
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})...), nil
+	return ca.root.Sign(csrDER, ca.serial+100, ca.now().Add(-time.Hour), ca.now().Add(ca.life-time.Hour))
 }
 
 // modelIssuer is the ACME flow in its barest form: the journalling that the

@@ -48,7 +48,7 @@ func TestServeWhileSwitching(t *testing.T) {
 	})
 
 	roots := x509.NewCertPool()
-	roots.AddCert(w.ca.cert)
+	roots.AddCert(w.ca.root.Cert)
 	var newest atomic.Int64
 	newest.Store(101)
 	const versions = 5

@@ -10,6 +10,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/durable/crashfs"
+	"github.com/inkan-acme/inkan/internal/testsign"
 )
 
 // The whole commit protocol over a disk that loses power: the shipped engine
@@ -30,7 +31,7 @@ var plays = []play{
 }
 
 // prepare returns the machine before the run.
-func (pl play) prepare(t *testing.T, ca *authority) *scene {
+func (pl play) prepare(t *testing.T, ca *testsign.Authority) *scene {
 	t.Helper()
 	s := newScene(crashfs.New(), ca, newOutside())
 	s.l = newLedger(s.disk)
@@ -114,7 +115,7 @@ func TestC23Protocol(t *testing.T) {
 	if long() {
 		limit, step = 256, 1
 	}
-	ca, total := newAuthority(t), newTally()
+	ca, total := testsign.New(worldStart), newTally()
 	for _, pl := range plays {
 		s := pl.prepare(t, ca)
 		tp, err := pl.record(s, func() error {
@@ -138,7 +139,7 @@ func TestC23Protocol(t *testing.T) {
 // TestC23ProtocolBrokenWriters: the checker finds an engine over a store that
 // forgets a flush.
 func TestC23ProtocolBrokenWriters(t *testing.T) {
-	ca := newAuthority(t)
+	ca := testsign.New(worldStart)
 	for _, forget := range []string{"sync store/", "syncdir store/"} {
 		pl := plays[0]
 		s := pl.prepare(t, ca)
@@ -163,7 +164,7 @@ func TestC21KillThenPowerLoss(t *testing.T) {
 	if long() {
 		kills, step, limit = 1, 5, 4
 	}
-	ca, total := newAuthority(t), newTally()
+	ca, total := testsign.New(worldStart), newTally()
 	for _, pl := range plays {
 		for at := 1; ; at += kills {
 			s := pl.prepare(t, ca)
@@ -203,7 +204,7 @@ func TestD04ProtocolFaults(t *testing.T) {
 	if long() {
 		step = 1
 	}
-	ca, runs := newAuthority(t), 0
+	ca, runs := testsign.New(worldStart), 0
 	for _, pl := range plays {
 		for _, f := range []crashfs.Fault{{Err: errDisk}, {Err: errDisk, Done: true}} {
 			for _, forever := range []bool{false, true} {

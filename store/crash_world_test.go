@@ -2,70 +2,24 @@ package store
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"math/big"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/durable/crashfs"
+	"github.com/inkan-acme/inkan/internal/testsign"
 )
 
 // The world around the shipped engine over the shipped store: a CA, a solver
 // and a target, every change of which is an operation of the disk too, so that
 // it can be put back to the moment of a power loss.
 
-// authority signs. It outlives every disaster.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
 var worldStart = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "model root"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: worldStart.Add(-time.Hour), NotAfter: worldStart.Add(20 * 365 * 24 * time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{key, cert}
-}
-
-func (ca *authority) sign(csrDER []byte, serial int64, now time.Time) ([]byte, error) {
-	csr, err := x509.ParseCertificateRequest(csrDER)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), DNSNames: csr.DNSNames, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(90*24*time.Hour - time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, csr.PublicKey, ca.key)
-	if err != nil {
-		return nil, err
-	}
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})...), nil
-}
 
 // outside is what the CA, the solver and the target remember. It is only
 // touched in operations of the disk.
@@ -102,7 +56,7 @@ func (o *outside) issued() (n int) {
 type scene struct {
 	disk *crashfs.Disk
 	l    *ledger // nil: nobody takes notes
-	ca   *authority
+	ca   *testsign.Authority
 	out  *outside
 	now  time.Time
 	req  inkan.CertificateRequest
@@ -113,7 +67,7 @@ type scene struct {
 	open  func(p *crashfs.Process, dir string) inkan.Store
 }
 
-func newScene(disk *crashfs.Disk, ca *authority, out *outside) *scene {
+func newScene(disk *crashfs.Disk, ca *testsign.Authority, out *outside) *scene {
 	s := &scene{disk: disk, ca: ca, out: out, now: worldStart, alive: map[int]*crashfs.Process{}}
 	s.req = inkan.CertificateRequest{Name: "example.com", Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "example.com"}, {Type: inkan.DNS, Value: "www.example.com"}},
 		CAs: []string{"model"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256},
@@ -314,7 +268,7 @@ func (c remoteCA) Issue(ctx context.Context, r inkan.IssueRequest) (*inkan.Issue
 	err = c.p.Do("ca finalize", func() (err error) {
 		order = out.Orders[url]
 		if order.Chain == nil {
-			order.Chain, err = c.s.ca.sign(csr, int64(100+len(out.Orders)), c.s.now)
+			order.Chain, err = c.s.ca.Sign(csr, int64(100+len(out.Orders)), c.s.now.Add(-time.Hour), c.s.now.Add(90*24*time.Hour-time.Hour))
 			out.Orders[url] = order
 		}
 		return err

@@ -25,6 +25,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/durable/crashfs"
+	"github.com/inkan-acme/inkan/internal/testsign"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -142,7 +143,7 @@ func TestStraceHelper(t *testing.T) {
 func scriptDir(dir string, i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 
 // realScene is a scene whose stores are on a real file system.
-func realScene(t *testing.T, dir string, ca *authority, out *outside) *scene {
+func realScene(t *testing.T, dir string, ca *testsign.Authority, out *outside) *scene {
 	s := newScene(crashfs.New(), ca, out)
 	s.open = func(_ *crashfs.Process, name string) inkan.Store {
 		fsys, err := File(plug.Env{}, FileConfig{Dir: filepath.Join(dir, name)})
@@ -154,16 +155,16 @@ func realScene(t *testing.T, dir string, ca *authority, out *outside) *scene {
 	return s
 }
 
-func (ca *authority) encode(t *testing.T) string {
+func encode(t *testing.T, ca *testsign.Authority) string {
 	t.Helper()
-	der, err := x509.MarshalPKCS8PrivateKey(ca.key)
+	der, err := x509.MarshalPKCS8PrivateKey(ca.Key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base64.StdEncoding.EncodeToString(der) + " " + base64.StdEncoding.EncodeToString(ca.cert.Raw)
+	return base64.StdEncoding.EncodeToString(der) + " " + base64.StdEncoding.EncodeToString(ca.Cert.Raw)
 }
 
-func decodeAuthority(t *testing.T, s string) *authority {
+func decodeAuthority(t *testing.T, s string) *testsign.Authority {
 	t.Helper()
 	var der [2][]byte
 	for i, part := range strings.Fields(s) {
@@ -180,7 +181,7 @@ func decodeAuthority(t *testing.T, s string) *authority {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &authority{key.(*ecdsa.PrivateKey), cert}
+	return &testsign.Authority{Key: key.(*ecdsa.PrivateKey), Cert: cert}
 }
 
 // straced runs the helper under strace with the injection, none if it is empty,
@@ -355,8 +356,8 @@ func TestC24Scripts(t *testing.T) {
 // recovers a day later.
 func TestC24Protocol(t *testing.T) {
 	needStrace(t)
-	top, ca := t.TempDir(), newAuthority(t)
-	work := ca.encode(t)
+	top, ca := t.TempDir(), testsign.New(worldStart)
+	work := encode(t, ca)
 	lines, trace := straced(t, filepath.Join(top, "record"), work, "")
 	if len(lines) == 0 || !lines[len(lines)-1].Done {
 		t.Fatal("the undisturbed run did not end")

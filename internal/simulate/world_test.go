@@ -2,21 +2,16 @@ package simulate
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/testsign"
 	"github.com/inkan-acme/inkan/store"
 )
 
@@ -158,8 +153,7 @@ func timers() []clockwork {
 // modelCA signs whatever it is asked for, when it is up.
 type modelCA struct {
 	now  func() time.Time
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
+	root *testsign.Authority
 
 	mu       sync.Mutex
 	life     time.Duration
@@ -183,21 +177,7 @@ type issuance struct {
 }
 
 func newModelCA(now func() time.Time) *modelCA {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	t := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "model root"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: now().AddDate(-10, 0, 0), NotAfter: now().AddDate(120, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
-	if err != nil {
-		panic(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		panic(err)
-	}
-	return &modelCA{now: now, key: key, cert: cert, life: 90 * day, backdate: time.Hour,
+	return &modelCA{now: now, root: testsign.New(now()), life: 90 * day, backdate: time.Hour,
 		orders: map[string]string{}, chains: map[string][]byte{}, last: map[string]issuance{}, counts: map[string]int{}}
 }
 
@@ -213,24 +193,18 @@ func (ca *modelCA) count(name string) int {
 
 // sign answers finalize. The caller holds mu.
 func (ca *modelCA) sign(name string, csrDER []byte, replaces bool) ([]byte, error) {
-	csr, err := x509.ParseCertificateRequest(csrDER)
-	if err != nil {
-		return nil, err
-	}
 	ca.serial++
 	now := ca.now()
-	t := &x509.Certificate{SerialNumber: big.NewInt(ca.serial + 100), DNSNames: csr.DNSNames,
-		NotBefore: now.Add(-ca.backdate), NotAfter: now.Add(ca.life - ca.backdate)}
-	der, err := x509.CreateCertificate(rand.Reader, t, ca.cert, csr.PublicKey, ca.key)
+	end := now.Add(ca.life - ca.backdate)
+	chain, err := ca.root.Sign(csrDER, ca.serial+100, now.Add(-ca.backdate), end)
 	if err != nil {
 		return nil, err
 	}
-	i := issuance{name, now, t.NotAfter, replaces}
+	i := issuance{name, now, end, replaces}
 	ca.issued = append(ca.issued, i)
 	ca.last[name] = i
 	ca.counts[name]++
-	chain := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.cert.Raw})...), nil
+	return chain, nil
 }
 
 // modelIssuer is the ACME flow in its barest form, as one process sees it.
