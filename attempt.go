@@ -103,7 +103,7 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 	fresh := a.id == ""
 	if fresh { // row 3
 		a.id = newID()
-		ca := nextCA(a.o, a.state.v.FailedCAs, now)
+		ca, _ := nextCA(a.o, a.state.v, now)
 		for _, kt := range a.req.KeyTypes {
 			j := newJournal(a.m.Store, OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
 				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.v), Created: now})

@@ -48,7 +48,7 @@ func (a *attempt) settled(st State, after *Observed, published bool, now time.Ti
 	if len(st.Revoked) == 0 {
 		st.Revoked = nil
 	}
-	st.FailedCAs, st.Without = nil, nil
+	st.FailedCAs, st.Without, st.Waits = nil, nil, waitsAt(st.Waits, now)
 	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
 		st.Refusals = nil
 	}
@@ -188,8 +188,8 @@ func (v *verdict) record(st *State) {
 		st.FailedCAs, st.Without = nil, nil
 	}
 	// What was asked of us, not our own back-off, holds for everybody.
-	if ra := RetryAfterOf(v.cause); !ra.IsZero() {
-		st.NotBefore = clampTime(ra, v.now.Add(time.Second), v.now.Add(maxRetryAfter))
+	if wait := waitOf(v.cause, v.now); !wait.IsZero() {
+		st.NotBefore = wait
 	} else if errors.Is(v.cause, RateLimited) {
 		st.NotBefore = v.retry
 	}

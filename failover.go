@@ -35,28 +35,52 @@ func (a *attempt) alternative(cause error, st State, now time.Time) *alternative
 	}
 	refusals := refusalsOf(cause)
 	all := withRefusals(st.Refusals, refusals, now)
-	at := now
+	at, wait := now, waitOf(cause, now)
 	for _, r := range refusals {
 		at = later(at, refusedUntil(all, r.Identifier, now))
 	}
 	if len(refusals) > 0 {
 		if words := a.otherWays(st, refusals, now); words != "" {
-			return &alternative{at, words, func(*State) {}}
+			return &alternative{later(at, wait), words, func(*State) {}}
 		}
 		if left := a.otherNames(st, refusals); len(left) > 0 {
-			return &alternative{now, fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *State) {
+			return &alternative{later(now, wait), fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *State) {
 				s.Without = append(slices.Clone(s.Without), left...)
 			}}
 		}
 	}
 	ca := a.journals[0].r.v.CA
-	failed := append(slices.Clone(st.FailedCAs), ca)
-	if next := nextCA(a.o, failed, now); !slices.Contains(failed, next) {
+	left := st
+	left.FailedCAs, left.Waits = append(slices.Clone(st.FailedCAs), ca), waitsAt(st.Waits, now)
+	if !wait.IsZero() {
+		left.Waits[ca] = wait
+	}
+	if next, ok := nextCA(a.o, left, now); ok {
 		return &alternative{at, fmt.Sprintf("asking %s instead of %s", next, ca), func(s *State) {
-			s.FailedCAs, s.Without = failed, nil
+			s.FailedCAs, s.Waits, s.Without = left.FailedCAs, left.Waits, nil
 		}}
 	}
 	return nil
+}
+
+// waitOf is until when the CA asked to be left alone; zero if it did not.
+func waitOf(cause error, now time.Time) time.Time {
+	ra := RetryAfterOf(cause)
+	if ra.IsZero() {
+		return ra
+	}
+	return clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter))
+}
+
+// waitsAt returns a copy of what still holds of waits.
+func waitsAt(waits map[string]time.Time, now time.Time) map[string]time.Time {
+	left := map[string]time.Time{}
+	for ca, at := range waits {
+		if at.After(now) && !farAhead(at, now) {
+			left[ca] = at
+		}
+	}
+	return left
 }
 
 // otherWays says which ways are left for the identifiers that were refused; ""
@@ -119,17 +143,17 @@ func wantedNow(req CertificateRequest, st State) []Identifier {
 }
 
 // nextCA returns the CA to order from: the first in the user's order that has
-// not failed since the last pause, among those that the slack allows. If all of
-// these failed, the first.
-func nextCA(o *Observed, failed []string, now time.Time) string {
-	cas := o.Request.CAs
+// not failed since the last pause and did not ask to be left alone, among those
+// that the slack allows. If there is none, the first, and false.
+func nextCA(o *Observed, st State, now time.Time) (ca string, ok bool) {
+	cas, waits := o.Request.CAs, waitsAt(st.Waits, now)
 	allowed := cas[:allowedCAs(o, len(cas), now)]
 	for _, ca := range allowed {
-		if !slices.Contains(failed, ca) {
-			return ca
+		if _, waiting := waits[ca]; !waiting && !slices.Contains(st.FailedCAs, ca) {
+			return ca, true
 		}
 	}
-	return cas[0]
+	return cas[0], false
 }
 
 // allowedCAs returns how many of n CAs may be asked. What decides is the slack

@@ -377,3 +377,30 @@ func TestRefusalsOfAClockAhead(t *testing.T) {
 	p.took(t, "first")
 	p.w.check("by the last way", 1, 1, 1)
 }
+
+// What the first CA asked for holds beyond the failure of the second: it is left
+// alone for as long as it said, while the second is tried again.
+func TestFailoverKeepsRetryAfter(t *testing.T) {
+	p, m := startPicky(t)
+	until := p.w.now().Add(12 * time.Hour)
+	p.mood["first"] = func(inkan.IssueRequest, inkan.OrderRecord) error {
+		return inkan.Errorf(inkan.RateLimited, "new account at first", "slowly").After(until)
+	}
+	p.mood["second"] = down
+	if err := issue(t.Context(), m, p.w.req); err == nil {
+		t.Fatal("no error")
+	}
+	p.took(t, "first", "second")
+	for p.w.now().Add(10 * time.Minute).Before(until) {
+		p.w.advance(10 * time.Minute)
+		_ = renew(t.Context(), m)
+	}
+	p.took(t, "second", "second", "second")
+	delete(p.mood, "first")
+	p.w.advance(24 * time.Hour)
+	must(t, renew(t.Context(), m))
+	p.took(t, "first")
+	if st := p.w.observed(m).State; len(st.Waits) != 0 {
+		t.Errorf("left: %v", st.Waits)
+	}
+}

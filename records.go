@@ -37,6 +37,10 @@ type State struct {
 	Refusals  []Refusal    `json:"refusals,omitempty"`   // what CAs refused in the last 30 days
 	FailedCAs []string     `json:"failed_cas,omitempty"` // asked in vain since the last pause
 	Without   []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
+
+	// Waits says, by CA, until when one that was left for another asked to be
+	// left alone (Retry-After).
+	Waits map[string]time.Time `json:"waits,omitempty"`
 }
 
 // LastError is what went wrong at the last attempt.
