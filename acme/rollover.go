@@ -215,7 +215,8 @@ func (c *Client) knows(ctx context.Context, stored *inkan.StoredKey) (bool, erro
 	_, _, err = c.newAccount(ctx, c.op("account look-up"), key, func(string) (newAccountPayload, error) {
 		return newAccountPayload{OnlyExisting: true}, nil
 	})
-	if isProblem(err, accountDoesNotExist, badPublicKey, badSignatureAlgorithm) {
+	// A CA that wants a binding would make an account, so it has none.
+	if isProblem(err, accountDoesNotExist, externalAccountRequired, badPublicKey, badSignatureAlgorithm) {
 		return false, nil
 	}
 	return err == nil, err

@@ -222,6 +222,22 @@ func TestB02LostKeyChange(t *testing.T) {
 	}
 }
 
+// A CA with external account binding may want one before it says that it knows
+// no account of the next key. The account serves all the same.
+func TestUnfinishedRolloverWithEAB(t *testing.T) {
+	w, p := newProxied(t, testca.Options{})
+	w.issue("a.example.com")
+	before := *w.accounts.rec
+	p.Add(testca.Rule{Path: testca.PathKeyChange, To: 1, Do: testca.DropBefore()})
+	_, err := w.client.Rollover(t.Context(), "")
+	wantError(t, err, inkan.Temporary, "both keys are kept")
+	rule := p.Add(testca.Rule{Path: testca.PathNewAccount, To: 1, Do: testca.Problem(403, externalAccountRequired, "who are you?")})
+	w.client = w.newClient()
+	w.issue("b.example.com")
+	rule.Remove()
+	w.finishRollover(before)
+}
+
 // Another process changes the key while this one has the old one in memory,
 // also in the middle of an order.
 func TestC27RolloverByAnotherProcess(t *testing.T) {
