@@ -23,8 +23,35 @@ func (a *app) interactive() bool {
 
 // asker puts questions to a person, one line each.
 type asker struct {
-	a  *app
-	in *bufio.Reader
+	a    *app
+	in   *bufio.Reader
+	next chan answer // of a reading that a question has begun and not waited for
+}
+
+// answer is a line that was read.
+type answer struct {
+	line string
+	err  error
+}
+
+// read returns the next line. A reading cannot be called off: when ctx ends
+// first, the line belongs to the next question.
+func (q *asker) read(ctx context.Context) (string, error) {
+	if q.next == nil {
+		next := make(chan answer, 1)
+		q.next = next
+		go func() {
+			line, err := q.in.ReadString('\n')
+			next <- answer{line, err}
+		}()
+	}
+	select {
+	case r := <-q.next:
+		q.next = nil
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 // asker returns the one asker of this run: what it has read ahead is not lost.
@@ -32,7 +59,7 @@ func (a *app) asker() *asker {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.questions == nil {
-		a.questions = &asker{a, bufio.NewReader(a.stdin)}
+		a.questions = &asker{a: a, in: bufio.NewReader(a.stdin)}
 	}
 	return a.questions
 }
@@ -40,15 +67,23 @@ func (a *app) asker() *asker {
 // ask repeats the question until check accepts the answer. An empty answer is
 // the default.
 func (q *asker) ask(question, def string, check func(string) error) (string, error) {
+	return q.askUntil(context.Background(), question, def, check)
+}
+
+// askUntil is ask for a question that may be given up: it ends with ctx.
+func (q *asker) askUntil(ctx context.Context, question, def string, check func(string) error) (string, error) {
 	prompt := q.a.paintErr(bold, question) + " "
 	if def != "" {
 		prompt += "[" + def + "] "
 	}
 	for {
 		q.say("%s", prompt)
-		line, err := q.in.ReadString('\n')
+		line, err := q.read(ctx)
 		if err != nil {
 			q.say("\n")
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
 			if !errors.Is(err, io.EOF) {
 				return "", inkan.Errorf(inkan.Operator, "reading the answer", "%w", err)
 			}

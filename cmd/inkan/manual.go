@@ -106,20 +106,6 @@ func placeText(p solve.Proof) string {
 // askSure asks whether what was to be done is done. Unlike other questions it
 // ends with ctx: the order may be given up while nobody answers.
 func (q *asker) askSure(ctx context.Context) (sure bool, err error) {
-	type reply struct {
-		text string
-		err  error
-	}
-	replies := make(chan reply, 1)
-	go func() {
-		text, err := q.ask("Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", anything)
-		replies <- reply{text, err}
-	}()
-	select {
-	case r := <-replies:
-		return strings.EqualFold(r.text, "sure"), r.err
-	case <-ctx.Done():
-		q.say("\n")
-		return false, ctx.Err()
-	}
+	text, err := q.askUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", anything)
+	return strings.EqualFold(text, "sure"), err
 }
