@@ -9,9 +9,8 @@ import (
 
 // Deactivate ends the account for good (RFC 8555 section 7.3.6). The record
 // says so before the CA is asked, so that nothing is ordered with it any more
-// whatever becomes of the reply; only a refusal of the first request, which
-// proves that the account lives on, takes the mark back. Asked again, it asks
-// the CA again.
+// whatever becomes of the reply; only a refusal that proves that the account
+// lives on takes the mark back. Asked again, it asks the CA again.
 func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -50,9 +49,7 @@ func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 	_, err = c.post(ctx, epOther, c.op("account deactivation"), a.kid, id, mustJSON(map[string]string{"status": statusDeactivated}))
 	switch {
 	case err == nil, again && isProblem(err, unauthorized, accountDoesNotExist):
-	case again, problemOf(err) == nil, inkan.KindOf(err) == inkan.Temporary:
-		// What the CA refuses may be refused because the request before this
-		// one, whose reply was lost, was heard.
+	case problemOf(err) == nil, inkan.KindOf(err) == inkan.Temporary, again && !c.lives(ctx, rec):
 		return AccountInfo{}, withHint(err, "it is marked as deactivated here; inkan account deactivate asks the CA again")
 	default:
 		return AccountInfo{}, c.reactivate(ctx, err)
@@ -60,6 +57,14 @@ func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 	info, err := c.describe(rec, a, nil)
 	info.Status = statusDeactivated
 	return info, err
+}
+
+// lives reports whether the CA says that it still serves the account. A refusal
+// of a repeated request does not tell: it may come because the first one, whose
+// reply was lost, was heard.
+func (c *Client) lives(ctx context.Context, rec inkan.AccountRecord) bool {
+	known, err := c.knows(ctx, rec.Key)
+	return err == nil && known
 }
 
 // reactivate takes the mark back after a refusal, which it returns.

@@ -430,6 +430,16 @@ func TestB02LostDeactivation(t *testing.T) {
 	refused.Remove()
 	w.issue("b.example.com") // the mark was taken back
 
+	// Not heard at first, and refused the second time: it lives.
+	p.Add(testca.Rule{Path: testca.PathAccount, To: 1, Do: testca.DropBefore()})
+	refused = p.Add(testca.Rule{Path: testca.PathAccount, Do: testca.Problem(400, malformed, "not today")})
+	_, err = w.client.Deactivate(t.Context())
+	wantError(t, err, inkan.Temporary, "it is marked as deactivated here")
+	_, err = w.client.Deactivate(t.Context())
+	wantError(t, err, inkan.Rejected, "not today")
+	refused.Remove()
+	w.issue("b.example.com")
+
 	p.Add(testca.Rule{Path: testca.PathAccount, To: 1, Do: testca.DropAfter()})
 	_, err = w.client.Deactivate(t.Context())
 	wantError(t, err, inkan.Temporary, "it is marked as deactivated here")
