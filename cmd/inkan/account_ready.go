@@ -10,11 +10,13 @@ import (
 )
 
 // readyAccounts makes the account at every CA of a request that has none yet,
-// and reports whether it made one. That it cannot at the first CA is an error;
-// at a later one it is a warning: the certificate does not depend on that CA
-// today, but the day on which it does is the worst to find out.
+// and reports whether it made one. That it cannot at the first CA is an error,
+// unless that CA is out of order and a later one can take over; at a later one
+// it is a warning: the certificate does not depend on that CA today, but the
+// day on which it does is the worst to find out.
 func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, r *requestFlags) (bool, error) {
 	made := false
+	var first error            // of the first CA, as long as no other is ready
 	bound := len(req.CAs) == 1 // the external account binding of the flags has found its CA
 	for i, ca := range req.CAs {
 		mine := *r // agreeing to the terms of one CA is not agreeing to those of the next
@@ -32,22 +34,37 @@ func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, 
 		fresh, err := a.ensureAccount(ctx, ca, req.Account, &mine)
 		made = made || fresh
 		switch {
+		case err == nil && first != nil:
+			a.warnNotReady(ctx, accountName{req.CAs[0], req.Account}, first)
+			first = nil
 		case err == nil:
-		case i == 0:
-			return made, err
 		case ctx.Err() != nil:
 			return made, ctx.Err()
+		case i == 0 && len(req.CAs) > 1 && outOfOrder(err):
+			first = err
+		case i == 0:
+			return made, err
 		default:
 			a.warnNotReady(ctx, accountName{ca, req.Account}, err)
 		}
 	}
-	return made, nil
+	return made, first
 }
 
-// warnNotReady tells that a CA cannot take over, and how that is mended.
+// outOfOrder reports whether err says that a CA does not work now, rather than
+// that a person must change something.
+func outOfOrder(err error) bool {
+	switch inkan.KindOf(err) {
+	case inkan.Temporary, inkan.RateLimited, inkan.Pending:
+		return true
+	}
+	return false
+}
+
+// warnNotReady tells that a CA cannot be asked, and how that is mended.
 func (a *app) warnNotReady(ctx context.Context, n accountName, err error) {
 	title := a.caTitle(ctx, n.ca)
-	a.warn("%s cannot take over yet: %s", title, a.inWords(ctx, strings.TrimSpace(err.Error())))
+	a.warn("%s cannot issue yet: %s", title, a.inWords(ctx, strings.TrimSpace(err.Error())))
 	if a.quiet || a.json {
 		return
 	}

@@ -77,7 +77,7 @@ func (a *app) apply(ctx context.Context) error {
 	var names []string
 	for i := range cfg.Certificates {
 		req := &cfg.Certificates[i]
-		if usable[accountName{req.CAs[0], req.Account}] && !told(failed, req.Name) {
+		if usable[req.Name] && !told(failed, req.Name) {
 			names = append(names, req.Name)
 		}
 	}
@@ -116,36 +116,46 @@ func splitOrNone(err error) failures {
 }
 
 // ensureAccounts makes the accounts that the file's certificates need, and
-// returns those that are there.
-func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed error) (map[accountName]bool, error) {
-	usable := map[accountName]bool{}
-	for i := range cfg.Certificates {
-		req := &cfg.Certificates[i]
-		n := accountName{req.CAs[0], req.Account}
-		if _, seen := usable[n]; seen {
-			continue
+// returns the certificates that can be issued: those whose first CA is ready, or
+// is out of order while a later one is ready.
+func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed error) (map[string]bool, error) {
+	tried := map[accountName]error{}
+	ensure := func(n accountName) error {
+		err, seen := tried[n]
+		if !seen {
+			var made bool
+			made, err = a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
+			a.changed = a.changed || made
+			tried[n] = err
 		}
-		made, err := a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
-		usable[n] = err == nil
-		a.changed = a.changed || made
-		if err != nil {
-			failed = also(failed, failure{err: err})
-		}
+		return err
 	}
-	later := map[accountName]bool{} // CAs that may have to take over
+	usable := map[string]bool{}
+	told, broken := map[accountName]bool{}, map[accountName]bool{}
 	for i := range cfg.Certificates {
 		req := &cfg.Certificates[i]
+		first := accountName{req.CAs[0], req.Account}
+		err := ensure(first)
+		ready := err == nil
 		for _, ca := range req.CAs[1:] {
 			n := accountName{ca, req.Account}
-			if _, seen := usable[n]; seen || later[n] {
-				continue
+			switch later := ensure(n); {
+			case later == nil:
+				ready = ready || outOfOrder(err)
+			case ctx.Err() == nil && !told[n]:
+				told[n] = true
+				a.warnNotReady(ctx, n, later)
 			}
-			later[n] = true
-			made, err := a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
-			a.changed = a.changed || made
-			if err != nil && ctx.Err() == nil {
-				a.warnNotReady(ctx, n, err)
-			}
+		}
+		usable[req.Name] = ready
+		switch {
+		case err == nil || broken[first] || ready && told[first]:
+		case ready:
+			told[first] = true
+			a.warnNotReady(ctx, first, err)
+		default:
+			broken[first] = true
+			failed = also(failed, failure{err: err})
 		}
 	}
 	return usable, failed

@@ -69,13 +69,16 @@ were named by URL on this machine, with the accounts at each.`,
 			if a.json {
 				return a.writeJSON(list)
 			}
-			t := &table{header: []string{"NAME", "ACCOUNTS", "EAB", "DIRECTORY"}, elastic: []int{0, 1}}
+			t := &table{header: []string{"NAME", "ACCOUNTS", "EAB", "CA"}, elastic: []int{0, 1}}
 			for _, ca := range list {
-				eab := ""
+				eab, what := "", ca.Directory
+				if ca.From == builtIn { // inkan ca show tells its URL
+					what = ca.Title
+				}
 				if ca.EABRequired {
 					eab = "yes"
 				}
-				t.add(ca.Name, cmp.Or(strings.Join(ca.Accounts, " "), "-"), eab, inkan.Printable(ca.Directory, 300))
+				t.add(ca.Name, cmp.Or(strings.Join(ca.Accounts, " "), "-"), eab, inkan.Printable(what, 300))
 			}
 			if !a.quiet {
 				t.write(a, a.stdout)
@@ -85,10 +88,13 @@ were named by URL on this machine, with the accounts at each.`,
 	}
 }
 
+// builtIn is the origin of CAs that Inkan knows by itself.
+const builtIn = "built in"
+
 func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 	found := map[string]caSummary{}
 	for _, ca := range acme.KnownCAs() {
-		found[ca.Name] = caSummary{Name: ca.Name, Title: ca.Title, Directory: ca.Directory, From: "built in", Staging: ca.Staging, EABRequired: ca.EABRequired}
+		found[ca.Name] = caSummary{Name: ca.Name, Title: ca.Title, Directory: ca.Directory, From: builtIn, Staging: ca.Staging, EABRequired: ca.EABRequired}
 	}
 	add := func(name, from string, c hostCA) {
 		s := found[name]

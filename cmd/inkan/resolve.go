@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -50,8 +51,18 @@ func (a *app) caOf(ctx context.Context, name string) (hostCA, error) {
 	if cfgErr != nil {
 		return hostCA{}, cfgErr
 	}
-	return hostCA{}, inkan.Errorf(inkan.Operator, "CA "+name, "%w", errNotHere).
-		WithHint("name its directory with --ca URL, or under cas: in the configuration file")
+	fail := inkan.Errorf(inkan.Operator, "CA "+name, "%w", errNotHere)
+	var names []string
+	for _, ca := range acme.KnownCAs() {
+		names = append(names, ca.Name)
+	}
+	if cfg != nil {
+		names = slices.AppendSeq(names, maps.Keys(cfg.CAs))
+	}
+	if near := plug.Nearest(name, names); near != "" {
+		return hostCA{}, fail.WithHint("did you mean %s? inkan ca list tells the names", near)
+	}
+	return hostCA{}, fail.WithHint("name its directory with --ca URL, or under cas: in the configuration file")
 }
 
 // issuer implements Manager.Issuer.
