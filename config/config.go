@@ -217,6 +217,7 @@ func (c *Config) namesOf(kind string) []string {
 
 // Solvers, Targets and Accounts list the names that the file defines.
 func (c *Config) Solvers() []string  { return c.doc.Solvers.names() }
+func (c *Config) DNS() []string      { return c.doc.DNS.names() }
 func (c *Config) Targets() []string  { return c.doc.Targets.names() }
 func (c *Config) Accounts() []string { return c.doc.Accounts.names() }
 

@@ -49,13 +49,13 @@ func (a *app) checkConfig() error {
 	path, _ := a.configPath()
 	if a.json {
 		return a.writeJSON(map[string]any{"file": path, "certificates": len(cfg.Certificates), "cas": len(cfg.CAs),
-			"accounts": len(cfg.Accounts()), "solvers": len(cfg.Solvers()), "targets": len(cfg.Targets())})
+			"accounts": len(cfg.Accounts()), "dns": len(cfg.DNS()), "solvers": len(cfg.Solvers()), "targets": len(cfg.Targets())})
 	}
 	parts := []string{count(len(cfg.Certificates), "certificate")}
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{len(cfg.CAs), "CA"}, {len(cfg.Accounts()), "account"}, {len(cfg.Solvers()), "solver"}, {len(cfg.Targets()), "target"}} {
+	}{{len(cfg.CAs), "CA"}, {len(cfg.Accounts()), "account"}, {len(cfg.DNS()), "DNS host"}, {len(cfg.Solvers()), "solver"}, {len(cfg.Targets()), "target"}} {
 		if p.n > 0 {
 			parts = append(parts, count(p.n, p.what))
 		}

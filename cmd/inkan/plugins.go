@@ -49,7 +49,10 @@ func (a *app) findPlugins(args []string) ([]plug.KindInfo, error) {
 	for _, k := range kinds {
 		names = append(names, k.Kind)
 	}
-	i := slices.Index(names, strings.TrimSuffix(args[0], "s"))
+	i := slices.Index(names, args[0])
+	if i < 0 {
+		i = slices.Index(names, strings.TrimSuffix(args[0], "s")) // solvers:, as in the configuration file
+	}
 	if i < 0 {
 		return nil, inkan.Errorf(inkan.Operator, "plug-ins", "%s", plug.Unknown("kind", args[0], names))
 	}
