@@ -179,7 +179,7 @@ func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (A
 func (c *Client) existing(ctx context.Context) (inkan.AccountRecord, error) {
 	rec, _, err := c.loadAccount(ctx)
 	if err == nil && (rec.Key == nil || rec.URL == "") {
-		err = inkan.Errorf(inkan.Operator, c.accountName(), "there is none yet").WithHint("make it with: inkan account register")
+		err = inkan.Errorf(inkan.Operator, c.accountName(), "there is none yet").WithHint("make it with: inkan account register --ca %s", c.config.Name)
 	}
 	return rec, err
 }

@@ -217,7 +217,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 	}
 	if untrusted(err) {
 		return inkan.Errorf(inkan.Operator, op, "its TLS certificate is not trusted: %w", printableError{err}).
-			WithHint("if this CA has a root of its own, give it as trust root; if not, somebody stands between")
+			WithHint("if this CA has a root of its own, name its file (--ca-root, or roots in the configuration file); if not, somebody stands between")
 	}
 	return inkan.Errorf(inkan.Temporary, op, "%w", printableError{err})
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -60,7 +61,7 @@ func (c *ExecHTTPConfig) Check() error { return c.Hook.check(certbot, dehydrated
 func (h *Hook) check(dialects ...string) error {
 	fail := func(format string, args ...any) error { return inkan.Errorf(inkan.Operator, "", format, args...) }
 	if !slices.Contains(dialects, h.Dialect) {
-		return fail("dialect: %q is none of %v", inkan.Printable(h.Dialect, 40), dialects)
+		return fail("dialect: %q is none of %s", inkan.Printable(h.Dialect, 40), strings.Join(dialects, ", "))
 	}
 	if err := h.program(h.Command, h.Shell, plug.Env{}).Check(); err != nil {
 		return err

@@ -307,7 +307,7 @@ func TestExecOptions(t *testing.T) {
 			t.Errorf("error %v; want %q", err, want)
 		}
 	}
-	if _, err := solve.ExecHTTP(plug.Env{}, solve.ExecHTTPConfig{Hook: solve.Hook{Dialect: "mod_md", Command: ok}}); err == nil || !strings.Contains(err.Error(), "is none of [certbot dehydrated acme-client]") {
+	if _, err := solve.ExecHTTP(plug.Env{}, solve.ExecHTTPConfig{Hook: solve.Hook{Dialect: "mod_md", Command: ok}}); err == nil || !strings.Contains(err.Error(), "is none of certbot, dehydrated, acme-client") {
 		t.Errorf("error %v", err)
 	}
 	if s, _ := solve.ExecHTTP(plug.Env{}, solve.ExecHTTPConfig{Hook: solve.Hook{Dialect: "certbot", Command: ok}}); s == nil {

@@ -126,7 +126,7 @@ with this account fails from then on, and says so.`,
 				if !a.interactive() {
 					return usageError{fmt.Errorf("inkan account deactivate ends the account for good; say so with --yes")}
 				}
-				sure, err := a.asker().yes(fmt.Sprintf("Deactivate the account %s at %s (%s) for good?",
+				sure, err := a.asker().yes(fmt.Sprintf("Deactivate the account %s at %s\n(%s) for good?",
 					n.account, a.caTitle(ctx, n.ca), inkan.Printable(rec.URL, 300)), "no")
 				if err != nil || !sure {
 					return err

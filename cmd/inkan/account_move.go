@@ -30,7 +30,7 @@ certificates for all its names.`,
 			op := "account " + n.account + " at " + a.caTitle(cmd.Context(), n.ca)
 			switch {
 			case rec.Key == nil || rec.URL == "":
-				return inkan.Errorf(inkan.Operator, op, "there is none yet").WithHint("make it with: inkan account register")
+				return inkan.Errorf(inkan.Operator, op, "there is none yet").WithHint("make it with: inkan account register --ca %s", n.ca)
 			case rec.Next != nil:
 				return inkan.Errorf(inkan.Operator, op, "a key change is unfinished, so two keys are on record").
 					WithHint("finish it with: inkan account rollover")
@@ -57,7 +57,7 @@ certificates for all its names.`,
 			}
 			a.changed = true
 			if args[0] != "-" {
-				a.say("account %s at %s is in %s: keep the file secret", n.account, a.caTitle(cmd.Context(), n.ca), args[0])
+				a.say("account %s at %s\nis in %s: keep the file secret", n.account, a.caTitle(cmd.Context(), n.ca), args[0])
 			}
 			return nil
 		},

@@ -72,7 +72,11 @@ func (q *asker) ask(question, def string, check func(string) error) (string, err
 
 // askUntil is ask for a question that may be given up: it ends with ctx.
 func (q *asker) askUntil(ctx context.Context, question, def string, check func(string) error) (string, error) {
-	prompt := q.a.paintErr(bold, question) + " "
+	lines := wrap(question, width(q.a.stderr)-1)
+	for i := range lines {
+		lines[i] = q.a.paintErr(bold, lines[i])
+	}
+	prompt := strings.Join(lines, "\n") + " "
 	if def != "" {
 		prompt += "[" + def + "] "
 	}
@@ -144,7 +148,7 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	if err := a.askEmail(ctx, q, r); err != nil {
 		return nil, err
 	}
-	q.say("\nThe same without questions:\n  %s\n\n", r.commandLine(names))
+	q.say("\nThe same without questions:\n%s\n\n", r.commandLine(names, width(a.stderr)-2))
 	return names, nil
 }
 
@@ -251,12 +255,13 @@ func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
 	return err
 }
 
-// commandLine is what would have asked for the same without questions.
-func (r *requestFlags) commandLine(names []string) string {
-	words := []string{"inkan", "issue"}
+// commandLine is what would have asked for the same without questions, in lines
+// of about n characters for a shell.
+func (r *requestFlags) commandLine(names []string, n int) string {
+	words := []string{"  inkan issue"}
 	flag := func(name, value string) {
 		if value != "" {
-			words = append(words, "--"+name, quote(value))
+			words = append(words, "--"+name+" "+quote(value))
 		}
 	}
 	for _, ca := range r.cas.list {
@@ -284,7 +289,15 @@ func (r *requestFlags) commandLine(names []string) string {
 	for _, n := range names {
 		words = append(words, quote(n))
 	}
-	return strings.Join(words, " ")
+	line, lines := words[0], ""
+	for _, w := range words[1:] {
+		if length(line)+length(w)+len("  \\") > n {
+			lines += line + " \\\n"
+			line = "     "
+		}
+		line += " " + w
+	}
+	return lines + line
 }
 
 // quote writes a word so that a shell reads it back.

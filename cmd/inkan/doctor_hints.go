@@ -15,12 +15,18 @@ const quickLook = 3 * time.Second
 // withFindings adds to the error of an order that a CA refused what a quick look
 // at the refused names finds in the DNS. Only after a failure, so that what goes
 // well is never slower for it; and only for CAs of the public, which see the
-// same DNS as this machine does. It looks until ctx ends. err is returned as it is if nothing is found.
-func (a *app) withFindings(ctx context.Context, m *inkan.Manager, name string, err error) error {
+// same DNS as this machine does. It looks until ctx ends. Where nothing is
+// found and nothing is hinted at, inkan doctor is.
+func (a *app) withFindings(ctx context.Context, m *inkan.Manager, name string, err error) (found error) {
 	refused, ok := errors.AsType[*inkan.RefusedError](err)
 	if !ok || ctx.Err() != nil {
 		return err
 	}
+	defer func() {
+		if len(inkan.HintsOf(found)) == 0 {
+			found = inkan.Errorf(inkan.KindOf(err), "", "%w", found).WithHint("inkan doctor %s looks for the cause", name)
+		}
+	}()
 	rec, recErr := m.Request(ctx, name)
 	if recErr != nil || len(rec.CAs) == 0 {
 		return err

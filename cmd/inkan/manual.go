@@ -79,9 +79,9 @@ func (p *person) Remove(_ context.Context, proofs []solve.Proof) {
 	defer p.talk()()
 	for _, proof := range proofs {
 		if proof.Type == inkan.DNS01 {
-			p.a.asker().say("No longer needed: the TXT record %s with the value %s\n", strings.TrimSuffix(proof.Where, "."), proof.Value)
+			p.a.asker().say("No longer needed: the TXT record %s\n  with the value %s\n", strings.TrimSuffix(proof.Where, "."), proof.Value)
 		} else {
-			p.a.asker().say("No longer needed: %s\n", proof.Where)
+			p.a.asker().say("No longer needed:\n  %s\n", proof.Where)
 		}
 	}
 }
@@ -89,7 +89,8 @@ func (p *person) Remove(_ context.Context, proofs []solve.Proof) {
 // placeText tells what to put where.
 func placeText(p solve.Proof) string {
 	if p.Type == inkan.DNS01 {
-		return "\nTo show control over " + p.Identifier.Value + ", put a TXT record into the DNS. Others at that name stay.\n" +
+		return "\nTo show control over " + p.Identifier.Value + ", put a TXT record into the DNS.\n" +
+			"Others at that name stay.\n" +
 			"  name   " + strings.TrimSuffix(p.Where, ".") + "\n" +
 			"  value  " + p.Value + "\n"
 	}
@@ -98,14 +99,18 @@ func placeText(p solve.Proof) string {
 		path = strings.TrimPrefix(u.Path, "/")
 	}
 	return "\nTo show control over " + p.Identifier.Value + ", let its web server answer on port 80.\n" +
-		"  address  " + p.Where + "\n" +
-		"  file     " + path + " below the document root\n" +
-		"  content  " + p.Value + "\n"
+		"  address\n    " + p.Where + "\n" +
+		"  file below the document root\n    " + path + "\n" +
+		"  content\n    " + p.Value + "\n"
 }
 
 // askSure asks whether what was to be done is done. Unlike other questions it
 // ends with ctx: the order may be given up while nobody answers.
 func (q *asker) askSure(ctx context.Context) (sure bool, err error) {
 	text, err := q.askUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", anything)
+	if err != nil && ctx.Err() == nil { // an order is on record: that nothing was changed is not true here
+		return false, inkan.Errorf(inkan.Operator, "waiting for you", "there was no answer").
+			WithHint("inkan renew --name NAME asks again, at a terminal")
+	}
 	return strings.EqualFold(text, "sure"), err
 }

@@ -57,7 +57,7 @@ func (r *requestFlags) addValidation(f *pflag.FlagSet) {
 	add(flagStandalone, "show control by an own web server at `ADDR` (without one, port 80)")
 	add(flagTLSALPN, "show control by an own TLS server at `ADDR` (without one, port 443)")
 	add(flagManual, "show control by hand, at a terminal: `WAY` is http or dns")
-	add(flagSolver, "show control by the solver `NAME` of the configuration file; PATTERN=NAME for some names only. These five may be repeated: what comes first is tried first")
+	add(flagSolver, "show control by the solver `NAME` of the configuration file; PATTERN=NAME for some names only. The flags that show control may be repeated and combined: what comes first is tried first")
 	for flag, addr := range listenFlags() {
 		f.Lookup(flag).NoOptDefVal = addr
 	}
