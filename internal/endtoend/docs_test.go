@@ -52,7 +52,8 @@ func runPage(t *testing.T, blocks [][]string) {
 	write(t, config, cas, 0o644)
 	wrapper := fmt.Sprintf("#!/bin/sh\nexec %s --data %s --config %s \"$@\"\n", binary, r.data, config)
 	write(t, filepath.Join(dir, "bin/inkan"), wrapper, 0o755)
-	here := strings.NewReplacer("/var/www/html", r.webroot, "/etc/ssl/inkan", filepath.Join(dir, "ssl"), "/tmp/own", filepath.Join(dir, "own"))
+	here := strings.NewReplacer("/var/www/html", r.webroot, "/etc/ssl/inkan", filepath.Join(dir, "ssl"), "/tmp/own", filepath.Join(dir, "own"),
+		"systemctl reload nginx", "true", "[systemctl, reload, nginx]", `["true"]`)
 	for _, b := range blocks {
 		if strings.HasPrefix(b[2], "yaml") {
 			write(t, config, here.Replace(b[3])+cas, 0o644)
