@@ -209,6 +209,9 @@ func about(what, host, zoneName string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if strings.HasPrefix(err.Error(), host+":") { // of a request, which names the host
+		return fmt.Errorf("%s TXT records in the zone %s: %w", what, strings.TrimSuffix(zoneName, "."), err)
+	}
 	return fmt.Errorf("%s TXT records in the zone %s at %s: %w", what, strings.TrimSuffix(zoneName, "."), host, err)
 }
 

@@ -71,7 +71,7 @@ func Kinds() []Kind {
 		{"redirect-loop", Error, groupProof, "the challenge path is redirected in a circle, or more than ten times", "mend the redirects of the web server"},
 		{"redirect-refused", Error, groupProof, "the challenge path is redirected to where a CA does not follow: http and https at ports 80 and 443 only", "leave /.well-known/acme-challenge/ out of the redirect"},
 		{"alpn-not-served", Error, groupProof, "port 443 answers, but not with the proof of tls-alpn-01", "pass connections with the protocol acme-tls/1 on to Inkan, or validate by another way"},
-		{"dns-write-refused", Error, groupProof, "the DNS host did not take a trial record", "give the credentials the right to change TXT records at _acme-challenge of the name; where a CNAME record leads elsewhere, those of that zone"},
+		{"dns-write-refused", Error, groupProof, "the DNS host did not take a trial record", "if the host was not reached, check its address and the network; else give the credentials the right to change TXT records at _acme-challenge of the name (where a CNAME record leads elsewhere, those of that zone)"},
 		{"dns-not-visible", Error, groupProof, "the trial record did not become visible", "see whether the named servers get the zone from where it was changed"},
 		{"persist-missing", Error, groupProof, "no dns-persist-01 record lets this account have the name", "publish the record that the message shows (inkan dns records)"},
 		{"persist-expiring", Warning, groupProof, "the dns-persist-01 record runs out within 30 days", "publish one with a later persistUntil"},

@@ -234,7 +234,7 @@ func (d *dns01) eachZone(ctx context.Context, records []record, f func(ctx conte
 	g.SetLimit(parallel)
 	for i, zone := range slices.Sorted(maps.Keys(zones)) {
 		g.Go(func() error {
-			op := "dns-01 in the zone " + inkan.Printable(zone, 260)
+			op := "dns-01 in the zone " + inkan.Printable(strings.TrimSuffix(zone, "."), 260)
 			host := d.host(zone)
 			if host == nil {
 				errs[i] = inkan.Errorf(inkan.Operator, op, "no DNS host is configured for it").WithHint("add the zone to zones, or set dns")

@@ -238,7 +238,7 @@ func TestB06DNS01Errors(t *testing.T) {
 	}
 	// The host's own error keeps its kind.
 	host.fail = inkan.Errorf(inkan.RateLimited, "host", "slowly")
-	if _, err := s.Present(t.Context(), []inkan.Challenge{dnsChallenge("www.example.com", 1)}); !errors.Is(err, inkan.RateLimited) || !strings.Contains(err.Error(), "dns-01 in the zone example.com.: host: slowly") {
+	if _, err := s.Present(t.Context(), []inkan.Challenge{dnsChallenge("www.example.com", 1)}); !errors.Is(err, inkan.RateLimited) || !strings.Contains(err.Error(), "dns-01 in the zone example.com: host: slowly") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -175,7 +175,7 @@ func (a *app) secret(s plug.SecretSource) (string, error) {
 	a.secrets.note(s.File)
 	data, err := os.ReadFile(s.File)
 	if err != nil {
-		return "", inkan.Errorf(inkan.Operator, "secret", "%w", err)
+		return "", inkan.Errorf(inkan.Operator, "", "%w", err)
 	}
 	return strings.TrimRight(string(data), "\r\n"), nil
 }
