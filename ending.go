@@ -48,7 +48,7 @@ func (a *attempt) settled(st State, after *Observed, published bool, now time.Ti
 	if len(st.Revoked) == 0 {
 		st.Revoked = nil
 	}
-	st.FailedCAs, st.Without, st.Waits = nil, nil, waitsAt(st.Waits, now)
+	st.FailedCAs, st.Without, st.Instead, st.Waits = nil, nil, 0, waitsAt(st.Waits, now)
 	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
 		st.Refusals = nil
 	}
@@ -182,10 +182,11 @@ func (v *verdict) record(st *State) {
 	case KindOf(v.cause) == Pending:
 		st.LastError = nil
 	case v.instead != nil:
+		st.Instead++
 		v.instead.change(st)
 		return
 	default:
-		st.FailedCAs, st.Without = nil, nil
+		st.FailedCAs, st.Without, st.Instead = nil, nil, 0
 	}
 	// What was asked of us, not our own back-off, holds for everybody.
 	if wait := waitOf(v.cause, v.now); !wait.IsZero() {

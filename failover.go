@@ -15,6 +15,11 @@ type alternative struct {
 	change func(*State)
 }
 
+// maxInstead bounds the alternatives between two pauses, whatever a CA answers:
+// one that refuses the names of a certificate one by one would otherwise get as
+// many orders at once.
+const maxInstead = 8
+
 // errAlternative wraps the failure of an attempt after which another is made
 // at once, in another way.
 type errAlternative struct {
@@ -29,7 +34,7 @@ func (e *errAlternative) Unwrap() error { return e.error }
 // the next try to the back-off. Pure.
 func (a *attempt) alternative(cause error, st State, now time.Time) *alternative {
 	kind := KindOf(cause)
-	if !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||
+	if st.Instead >= maxInstead || !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||
 		slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) && !errors.Is(cause, ErrOrderDead) {
 		return nil // no CA was asked, or it may have issued
 	}

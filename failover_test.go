@@ -404,3 +404,29 @@ func TestFailoverKeepsRetryAfter(t *testing.T) {
 		t.Errorf("left: %v", st.Waits)
 	}
 }
+
+// A CA that refuses the names of a certificate one by one gets a few orders,
+// then none until the pause is over.
+func TestAlternativesEnd(t *testing.T) {
+	p, m := startPicky(t)
+	p.w.req.CAs, p.w.req.AllowSubset = []string{"first"}, true
+	p.w.req.Identifiers = nil
+	for i := range 50 {
+		p.w.req.Identifiers = append(p.w.req.Identifiers, inkan.Identifier{Type: inkan.DNS, Value: fmt.Sprintf("n%02d.example.com", i)})
+	}
+	p.mood["first"] = func(_ inkan.IssueRequest, rec inkan.OrderRecord) error {
+		return inkan.Errorf(inkan.Rejected, "new order", "%w", &inkan.RefusedError{Refusals: []inkan.Refusal{{Identifier: rec.Identifiers[0]}}, Err: errors.New("forbidden by policy")})
+	}
+	if err := issue(t.Context(), m, p.w.req); err == nil {
+		t.Fatal("no error")
+	}
+	if n := len(p.asked); n > 9 {
+		t.Errorf("%d orders at once", n)
+	}
+	if st := p.w.observed(m).State; st.Attempts != 1 || st.Instead != 0 || len(st.Without) != 0 {
+		t.Errorf("after the round: %d attempts, %d alternatives, without %v", st.Attempts, st.Instead, st.Without)
+	}
+	p.asked = nil
+	must(t, renew(t.Context(), m))
+	p.took(t) // a pause
+}

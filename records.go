@@ -37,6 +37,7 @@ type State struct {
 	Refusals  []Refusal    `json:"refusals,omitempty"`   // what CAs refused in the last 30 days
 	FailedCAs []string     `json:"failed_cas,omitempty"` // asked in vain since the last pause
 	Without   []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
+	Instead   int          `json:"instead,omitempty"`    // alternatives taken since the last pause
 
 	// Waits says, by CA, until when one that was left for another asked to be
 	// left alone (Retry-After).

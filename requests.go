@@ -55,7 +55,7 @@ func (m *Manager) takeDue(ctx context.Context, name, due string) (old string, er
 	_, err = update(ctx, m.Store, stateKey(name), func(st *State, _ bool) error {
 		old = st.Due
 		st.Due = due
-		st.FailedCAs, st.Without = nil, nil // of another question
+		st.FailedCAs, st.Without, st.Instead = nil, nil, 0 // of another question
 		if st.Attempts >= MaxAttempts {
 			st.Attempts = 0 // a person changed something, so it is tried again
 		}

@@ -101,9 +101,9 @@ type challengeObject struct {
 
 	// Of dns-persist-01 (draft-ietf-acme-dns-persist-01 section 3.1). The draft
 	// is about to rename the first.
-	IssuerDomainNames    []string `json:"issuer-domain-names"`
-	NewIssuerDomainNames []string `json:"issuerDomainNames"`
-	AccountURI           string   `json:"accounturi"`
+	IssuerDomainNames    json.RawMessage `json:"issuer-domain-names"`
+	NewIssuerDomainNames json.RawMessage `json:"issuerDomainNames"`
+	AccountURI           json.RawMessage `json:"accounturi"`
 }
 
 func parseAuthz(body []byte, url string) (*authzObject, error) {

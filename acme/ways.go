@@ -2,6 +2,7 @@ package acme
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -105,12 +106,23 @@ func (o *order) task(a *authzObject, id inkan.Identifier, v inkan.Validation, ch
 // persistent fills in what a dns-persist-01 challenge says. A record for another
 // account would let that account issue for the name.
 func (o *order) persistent(op string, c *inkan.Challenge, ch *challengeObject) error {
-	if ch.AccountURI != "" && ch.AccountURI != o.acct.kid {
+	// Read only here: what a CA gets wrong about this type hurts no other.
+	var account string
+	var issuers, newIssuers []string
+	for _, field := range []struct {
+		raw  json.RawMessage
+		into any
+	}{{ch.AccountURI, &account}, {ch.IssuerDomainNames, &issuers}, {ch.NewIssuerDomainNames, &newIssuers}} {
+		if len(field.raw) > 0 && json.Unmarshal(field.raw, field.into) != nil {
+			return inkan.Errorf(inkan.Bug, op, "the dns-persist-01 challenge is not of the form of its draft")
+		}
+	}
+	if account != "" && account != o.acct.kid {
 		return inkan.Errorf(inkan.Operator, op, "the challenge wants a record for the account %s, which is not ours (%s)",
-			inkan.Printable(ch.AccountURI, 200), inkan.Printable(o.acct.kid, 200)).
+			inkan.Printable(account, 200), inkan.Printable(o.acct.kid, 200)).
 			WithHint("publish no such record: it would let that account get certificates for the name")
 	}
-	for _, name := range slices.Concat(ch.IssuerDomainNames, ch.NewIssuerDomainNames) {
+	for _, name := range slices.Concat(issuers, newIssuers) {
 		id, err := inkan.ParseIdentifier(name)
 		if err != nil || id.Type != inkan.DNS || id.Wildcard() || len(c.Issuers) == maxIssuers {
 			return inkan.Errorf(inkan.Bug, op, "the issuer domain names of the dns-persist-01 challenge are not at most %d domain names", maxIssuers)

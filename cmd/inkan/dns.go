@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -135,9 +136,12 @@ func (a *app) recordsOf(ctx context.Context, r *recordsFlags, name string) (reco
 		return recordsOf{}, err
 	}
 	var of recordsOf
-	if rec, err := m.Request(ctx, name); err == nil && !rec.Deleted {
+	switch rec, err := m.Request(ctx, name); {
+	case err == nil && !rec.Deleted:
 		of = recordsOf{rec.Identifiers, rec.CAs, rec.Account, rec.Validations}
-	} else {
+	case err != nil && !errors.Is(err, fs.ErrNotExist) && inkan.CheckName(name) == nil:
+		return recordsOf{}, err
+	default: // a domain name
 		id, err := inkan.ParseIdentifier(name)
 		if err != nil {
 			return recordsOf{}, err
