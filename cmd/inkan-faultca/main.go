@@ -73,6 +73,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 	}
 	fmt.Fprintf(out, "directory %s\n", ca.DirectoryURL)
+	fmt.Fprintf(out, "resolver %s\n", ca.DNSAddr) // what it sees of the DNS: inkan doctor --resolver
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	requests, violations := 0, 0

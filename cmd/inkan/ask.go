@@ -92,7 +92,7 @@ func (q *asker) askUntil(ctx context.Context, question, def string, check func(s
 				return "", inkan.Errorf(inkan.Operator, "reading the answer", "%w", err)
 			}
 			return "", inkan.Errorf(inkan.Operator, "reading the answer", "there was none").
-				WithHint("nothing was changed; every question has a flag too (inkan issue --help)")
+				WithHint("nothing was changed; every question has a flag too (--help lists them)")
 		}
 		answer := strings.TrimSpace(line)
 		if answer == "" {

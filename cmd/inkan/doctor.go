@@ -102,7 +102,7 @@ func (a *app) lookOutside(ctx context.Context, requests []inkan.CertificateReque
 	p := a.follow(ctx, m)
 	defer p.end()
 	if p.live {
-		d.Progress = func(name, step string) { m.Progress(inkan.Progress{Name: name, Step: step}) }
+		d.Progress = func(name, step string) { m.Progress(inkan.Progress{Name: a.inWords(ctx, name), Step: step}) }
 	}
 	return d.Examine(ctx, requests)
 }

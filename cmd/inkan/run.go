@@ -29,7 +29,7 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		}
 		f := failure{name: r.Name, err: a.withFindings(looking, m, r.Name, r.Err)}
 		if !errors.Is(r.Err, context.Canceled) {
-			f.next = r.Next
+			f.next = nextTry(ctx, m, r)
 		}
 		all = append(all, f)
 	}
@@ -37,6 +37,17 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 		return report, all
 	}
 	return report, nil
+}
+
+// nextTry is when a certificate that failed is tried again. Where nothing was
+// due, as with --force, what comes next may be a look at the CA's advice only.
+func nextTry(ctx context.Context, m *inkan.Manager, r *inkan.Result) time.Time {
+	if o, err := m.Observe(ctx, r.Name); err == nil && !r.Next.IsZero() {
+		if _, _, next := statusOf(o, time.Now()); next.After(r.Next) {
+			return next
+		}
+	}
+	return r.Next
 }
 
 // pending reports whether the work on a certificate goes on by itself.
