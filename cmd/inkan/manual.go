@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/inkan-acme/inkan"
@@ -65,7 +66,8 @@ func (p *person) Place(ctx context.Context, proofs []solve.Proof, wrong error) (
 	defer p.talk()()
 	q := p.a.asker()
 	if wrong != nil {
-		p.a.tellErr(yellow, "not yet:", inkan.Printable(strings.ReplaceAll(wrong.Error(), "\n", "; "), 2000))
+		reasons := slices.Compact(strings.Split(wrong.Error(), "\n")) // one for each proof
+		p.a.tellErr(yellow, "not yet:", inkan.Printable(strings.Join(reasons, "; "), 2000))
 	} else {
 		for _, proof := range proofs {
 			q.say("%s", placeText(proof))

@@ -28,6 +28,9 @@ func (a *app) inWords(ctx context.Context, text string) string {
 				return words
 			}
 		}
+		if strings.HasPrefix(name, "manual-") { // by hand: there is nothing to say but the way
+			return name[:strings.LastIndexByte(name, '-')]
+		}
 		return name
 	})
 }
