@@ -60,7 +60,7 @@ another zone, to which alone Inkan may write.
 --caa prints CAA records: no other CA, no other account and no other way of
 validation gets certificates for the name. They come beside the CAA records that
 stand already: look at those first.`,
-		Args: cobra.MinimumNArgs(1),
+		Args: someArgs(1, anyNumber, "the name of a certificate or a domain name"),
 		RunE: func(cmd *cobra.Command, names []string) error { return a.dnsRecords(cmd.Context(), &r, names) },
 	}
 	f := cmd.Flags()

@@ -277,6 +277,8 @@ func (a *app) sayDoctor(ctx context.Context, r doctorReport) {
 	}
 	errs, warns := countSeverity(r.Findings, doctor.Error), countSeverity(r.Findings, doctor.Warning)
 	switch looked := count(len(r.Certificates), "certificate") + " looked at"; {
+	case errs+warns == 0 && len(r.Certificates) == 0:
+		a.say("this machine is sound; there are no certificates to look at (inkan issue --dry-run tries one)")
 	case errs+warns == 0:
 		a.say("%s: everything is sound", looked)
 	default:

@@ -56,7 +56,7 @@ location ^~ /.well-known/acme-challenge/ {
     proxy_set_header Host $host;
 }
 `,
-		"apache": `# Apache httpd with mod_proxy_http: in the server or each virtual host on port 80.
+		"apache": `# Apache httpd with mod_proxy_http: in the server or virtual hosts on port 80.
 <Location "/.well-known/acme-challenge/">
     ProxyPass "http://VALUE/.well-known/acme-challenge/"
     ProxyPreserveHost On
