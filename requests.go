@@ -77,10 +77,20 @@ func (m *Manager) Request(ctx context.Context, name string) (*RequestRecord, err
 		return nil, damagedHint(err)
 	}
 	if !r.exists() || r.v.Deleted {
-		return nil, fmt.Errorf("certificate %s: %w", name, fs.ErrNotExist)
+		return nil, Errorf(Operator, "certificate "+name, "%w", errNoSuch).WithHint("inkan list shows all of them")
 	}
 	return &r.v, nil
 }
+
+// errNoSuch is fs.ErrNotExist in the words of certificates.
+var errNoSuch = noSuch{}
+
+type noSuch struct{}
+
+func (noSuch) Error() string { return "there is none of this name" }
+
+// Is makes it an fs.ErrNotExist.
+func (noSuch) Is(target error) bool { return target == fs.ErrNotExist }
 
 // Unmanage marks a request that left the configuration file: its certificate
 // is kept and served, but no longer renewed. Nothing is deleted.
@@ -124,7 +134,7 @@ func (m *Manager) Observe(ctx context.Context, name string) (*Observed, error) {
 	}
 	o, err := m.observe(ctx, name)
 	if err == nil && (o.Request == nil || o.Request.Deleted) && len(o.Current.Pairs) == 0 {
-		return nil, Errorf(Operator, "certificate "+name, "there is none of this name: %w", fs.ErrNotExist).WithHint("inkan list shows all of them")
+		return nil, Errorf(Operator, "certificate "+name, "%w", errNoSuch).WithHint("inkan list shows all of them")
 	}
 	return o, err
 }
