@@ -20,7 +20,7 @@ type Authority struct {
 	Cert *x509.Certificate
 }
 
-// New returns an authority that is valid from a century before now to one after
+// New returns an authority that is valid from a century before now to two after
 // it. There being no randomness is the one thing that can go wrong, so it
 // panics.
 func New(now time.Time) *Authority {
@@ -29,7 +29,7 @@ func New(now time.Time) *Authority {
 		panic(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "model root"}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign, NotBefore: now.AddDate(-100, 0, 0), NotAfter: now.AddDate(100, 0, 0)}
+		KeyUsage: x509.KeyUsageCertSign, NotBefore: now.AddDate(-100, 0, 0), NotAfter: now.AddDate(200, 0, 0)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
