@@ -338,6 +338,27 @@ func TestStandaloneBadAddr(t *testing.T) {
 	}
 }
 
+// stalled is more than the connections that a listener keeps, which are 1,000.
+const stalled = 1200
+
+// stall opens connections and says nothing on them, on every second one no more
+// than opening. They are closed when the test ends.
+func stall(t *testing.T, addr, opening string) []net.Conn {
+	t.Helper()
+	conns := make([]net.Conn, stalled)
+	for i := range conns {
+		conn, err := net.DialTimeout("tcp4", addr, 5*time.Second)
+		if err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if conns[i] = conn; i%2 == 0 {
+			io.WriteString(conn, opening)
+		}
+	}
+	return conns
+}
+
 // TestJ03StalledConnections: clients that connect and say nothing, more than
 // are allowed at once, keep nobody else from the answer.
 func TestJ03StalledConnections(t *testing.T) {
@@ -345,23 +366,7 @@ func TestJ03StalledConnections(t *testing.T) {
 	s := standalone(t, addr)
 	c := harness.Challenge("www.example.com", 1)
 	present(t, s, c)
-	const stalled = 1200 // the limit is 1,000
-	var conns []net.Conn
-	defer func() {
-		for _, conn := range conns {
-			conn.Close()
-		}
-	}()
-	for i := range stalled {
-		conn, err := net.DialTimeout("tcp4", addr, 5*time.Second)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-		conns = append(conns, conn)
-		if i%2 == 0 {
-			io.WriteString(conn, "GET /.well-known")
-		}
-	}
+	conns := stall(t, addr, "GET /.well-known")
 	start := time.Now()
 	if got := fetch(t, addr, "www.example.com", c.Token); len(got) != 1 || got[0] != c.KeyAuthorization {
 		t.Errorf("behind %d stalled connections the answer is %q", stalled, got)

@@ -416,23 +416,7 @@ func TestJ03StalledHandshakes(t *testing.T) {
 	s := ownALPN(t, addr)
 	c := alpnHarness.Challenge("www.example.com", 1)
 	present(t, s, c)
-	const stalled = 1200 // the limit is 1,000
-	var conns []net.Conn
-	defer func() {
-		for _, conn := range conns {
-			conn.Close()
-		}
-	}()
-	for i := range stalled {
-		conn, err := net.DialTimeout("tcp4", addr, 5*time.Second)
-		if err != nil {
-			t.Fatalf("connection %d: %v", i, err)
-		}
-		conns = append(conns, conn)
-		if i%2 == 0 {
-			io.WriteString(conn, "\x16\x03\x01\x02\x00")
-		}
-	}
+	conns := stall(t, addr, "\x16\x03\x01\x02\x00")
 	start := time.Now()
 	if got := visible(t, addr, "www.example.com"); !slices.Equal(got, []string{alpnHarness.Proof(c)}) {
 		t.Errorf("behind %d stalled connections the proof is %q", stalled, got)

@@ -45,11 +45,7 @@ makes a second one.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			client, n, err := a.accountClient(ctx, &r)
-			if err != nil {
-				return err
-			}
-			rec, err := a.loadAccount(ctx, n)
+			client, n, rec, err := a.accountOnRecord(ctx, &r)
 			if err != nil {
 				return err
 			}
@@ -171,6 +167,17 @@ func orDefault(account string) string {
 // addresses drops the empty address that stands for none.
 func addresses(emails []string) []string {
 	return slices.DeleteFunc(slices.Clone(emails), func(s string) bool { return s == "" })
+}
+
+// accountOnRecord is accountClient with what is on record, the zero value if
+// nothing is.
+func (a *app) accountOnRecord(ctx context.Context, r *requestFlags) (*acme.Client, accountName, inkan.AccountRecord, error) {
+	client, n, err := a.accountClient(ctx, r)
+	if err != nil {
+		return nil, n, inkan.AccountRecord{}, err
+	}
+	rec, err := a.loadAccount(ctx, n)
+	return client, n, rec, err
 }
 
 // loadAccount returns what is on record, the zero value if nothing is.

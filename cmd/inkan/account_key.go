@@ -114,11 +114,7 @@ with this account fails from then on, and says so.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			client, n, err := a.accountClient(ctx, &r)
-			if err != nil {
-				return err
-			}
-			rec, err := a.loadAccount(ctx, n)
+			client, n, rec, err := a.accountOnRecord(ctx, &r)
 			if err != nil {
 				return err
 			}

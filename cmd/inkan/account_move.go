@@ -101,11 +101,7 @@ using the account, do not change its key here.`,
 					return err
 				}
 			}
-			client, n, err := a.accountClient(ctx, &r)
-			if err != nil {
-				return err
-			}
-			before, err := a.loadAccount(ctx, n)
+			client, _, before, err := a.accountOnRecord(ctx, &r)
 			if err != nil {
 				return err
 			}
