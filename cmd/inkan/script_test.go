@@ -191,7 +191,9 @@ func runInkan(ts *testscript.TestScript, neg bool, args []string, terminal bool)
 	}
 	var err error
 	if terminal {
-		err = ts.Exec("sh", append([]string{"-c", `exec inkan "$@" >/dev/tty 2>/dev/tty`, "sh"}, line...)...)
+		// testscript closes the terminal as soon as the program ends, with what it
+		// has not read yet: the shell holds it open for a moment longer.
+		err = ts.Exec("sh", append([]string{"-c", `inkan "$@" >/dev/tty 2>/dev/tty; status=$?; sleep 0.1; exit $status`, "sh"}, line...)...)
 	} else {
 		err = ts.Exec("inkan", line...)
 	}
