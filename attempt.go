@@ -269,9 +269,10 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 		return PairSum{}, err
 	}
 	km := &keyMaker{a: a, j: j}
+	st := a.lastState()
 	issued, err := issuer.Issue(ctx, IssueRequest{
-		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Refusals: withRefusals(a.lastState().Refusals, nil, a.m.now()), Limiter: a.m.limits(), Journal: j,
-		Replaces: a.replaces(rec), Progress: func(step string) { a.m.progress(a.name, step) },
+		Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Refusals: withRefusals(st.Refusals, nil, a.m.now()), Limiter: a.m.limits(), Journal: j,
+		Replaces: a.replaces(rec), AfterOutage: st.LastError != nil && st.LastError.NoService == rec.CA, Progress: func(step string) { a.m.progress(a.name, step) },
 	})
 	a.m.heed(rec.CA, issuer)
 	if err != nil {

@@ -88,6 +88,7 @@ const (
 	EventDeleted      EventKind = "deleted"       //
 	EventSuperseded   EventKind = "superseded"    // a version came too late and became a spare
 	EventDamaged      EventKind = "damaged"       // a stored value failed its checksum
+	EventNoAdvice     EventKind = "no-advice"     // the CA has not said for a day when to renew
 )
 
 // Event is one fact about a certificate. Events are written once and never

@@ -153,6 +153,7 @@ func joinLines(lines []string) string {
 // verdict is what follows from a failure.
 type verdict struct {
 	cause    error
+	ca       string // that was asked
 	now      time.Time
 	attempts int       // failures in a row, this one included
 	retry    time.Time // the next try
@@ -162,7 +163,7 @@ type verdict struct {
 // judge decides what follows from a failure. An alternative belongs to the same
 // try: it does not count, and only a limit delays it.
 func (a *attempt) judge(cause error, st State, now time.Time) *verdict {
-	v := &verdict{cause: cause, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
+	v := &verdict{cause: cause, ca: a.journals[0].r.v.CA, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
 	if v.instead != nil {
 		v.retry = v.instead.at
 		return v
@@ -177,6 +178,9 @@ func (a *attempt) judge(cause error, st State, now time.Time) *verdict {
 // record writes the verdict down.
 func (v *verdict) record(st *State) {
 	st.Attempts, st.LastError, st.NotBefore = v.attempts, lastError(v.cause, v.now), time.Time{}
+	if errors.Is(v.cause, ErrNoService) {
+		st.LastError.NoService = v.ca
+	}
 	st.Refusals = withRefusals(st.Refusals, refusalsOf(v.cause), v.now)
 	switch {
 	case KindOf(v.cause) == Pending:

@@ -20,7 +20,8 @@ import (
 // The names to order are those of the journal. Each is proven in the first of
 // its [Ways] that the CA offers and that can be shown: a Solver that fails
 // before the CA was asked is an error only if no other way is left. What the CA refused is told
-// by a [RefusedError]; an error in which it had no part wraps [ErrOurSide].
+// by a [RefusedError]; an error in which it had no part wraps [ErrOurSide], and
+// one because it was out of order wraps [ErrNoService].
 //
 // Retries: only what RFC 8555 calls retryable at once (badNonce); everything
 // else is returned. Polling is part of the order, not a retry.
@@ -62,6 +63,10 @@ var ErrOrderDead = errorString("the order can no longer be completed")
 // not help.
 var ErrOurSide = errorString("the fault is on this side")
 
+// ErrNoService marks an error of an Issuer whose CA could not be reached, or
+// answered with a failure of its own (5xx): what may end for everybody at once.
+var ErrNoService = errorString("the CA gave no service")
+
 type errorString string
 
 func (e errorString) Error() string { return string(e) }
@@ -80,6 +85,9 @@ type IssueRequest struct {
 	Limiter  Limiter           // never nil
 	Journal  Journal           // never nil
 	Replaces *x509.Certificate // the leaf that this order replaces, or nil; a hint (RFC 9773 section 5)
+	// AfterOutage says that the last try failed with [ErrNoService] at this CA.
+	// Many others may have waited for it too, so an Issuer goes easy on it.
+	AfterOutage bool
 	// Progress, if not nil, is told the steps. It must return at once.
 	Progress func(step string)
 }

@@ -387,6 +387,18 @@ func TestA16AdviceFails(t *testing.T) {
 	if looks > 60*4+1 {
 		t.Errorf("%d looks in 60 days", looks)
 	}
+	var told []inkan.Event
+	for e, err := range inkan.Events(ctx, m.Store, time.Time{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind == inkan.EventNoAdvice {
+			told = append(told, e)
+		}
+	}
+	if len(told) != 1 || !strings.Contains(told[0].Message, "503") || told[0].NextTry.IsZero() || told[0].At.Sub(w.clock.Add(-90*day)) > 60*day {
+		t.Errorf("a day without advice is told by %+v, want one event", told)
+	}
 	w.calm(m, 1)
 }
 

@@ -50,6 +50,8 @@ type LastError struct {
 	Kind    Kind      `json:"kind"`
 	Message string    `json:"message"`
 	Hints   []string  `json:"hints,omitempty"`
+	// NoService is the CA that could not be reached or failed by itself.
+	NoService string `json:"no_service,omitempty"`
 }
 
 func lastError(err error, now time.Time) *LastError {
@@ -66,6 +68,7 @@ type ARIState struct {
 	Looked         time.Time `json:"looked,omitzero"`
 	ExplanationURL string    `json:"explanation_url,omitempty"`
 	Error          string    `json:"error,omitempty"`
+	Failing        time.Time `json:"failing,omitzero"` // since when the CA does not answer; zero if it does
 }
 
 // Current is the pointer to the version in force: the commit point.

@@ -2,6 +2,7 @@ package inkan
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -49,6 +50,7 @@ const (
 	ariLook    = 6 * time.Hour // the CA said nothing, or failed (RFC 9773 section 4.3)
 	ariLookMin = time.Minute
 	ariLookMax = 24 * time.Hour
+	ariMissed  = 24 * time.Hour // without an answer, until somebody is told
 )
 
 // advise takes in what the CA answered about the version n. The instant is
@@ -56,11 +58,17 @@ const (
 func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, err error, now time.Time) ARIState {
 	next := a
 	if next.N != n {
-		next = ARIState{N: n}
+		next = ARIState{N: n, Failing: a.Failing}
 	}
 	next.Looked, next.Look, next.Error = now, now.Add(ariLook), ""
 	if err != nil {
 		next.Error = Printable(err.Error(), 500)
+		switch {
+		case errors.Is(err, Rejected): // an answer: there is no advice
+			next.Failing = time.Time{}
+		case next.Failing.IsZero() || farAhead(next.Failing, now):
+			next.Failing = now
+		}
 		if ra := RetryAfterOf(err); !ra.IsZero() {
 			next.Look = clampTime(ra, now.Add(ariLookMin), now.Add(ariLookMax))
 		}
@@ -69,6 +77,7 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 	if !info.RetryAfter.IsZero() {
 		next.Look = clampTime(info.RetryAfter, now.Add(ariLookMin), now.Add(ariLookMax))
 	}
+	next.Failing = time.Time{}
 	next.ExplanationURL = Printable(info.ExplanationURL, 500)
 	if !info.Start.Equal(next.Start) || !info.End.Equal(next.End) || next.Pick.IsZero() {
 		next.Start, next.End = info.Start, info.End
@@ -80,6 +89,13 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 		}
 	}
 	return next
+}
+
+// missed reports that the look after before is the first one that has been in
+// vain for a day.
+func (a ARIState) missed(before ARIState) bool {
+	return !a.Failing.IsZero() && a.Looked.Sub(a.Failing) >= ariMissed &&
+		(!before.Failing.Equal(a.Failing) || before.Looked.Sub(before.Failing) < ariMissed)
 }
 
 // afterRenewals postpones a renewal that the CA's advice asks for again and

@@ -3,6 +3,7 @@ package inkan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -335,6 +336,11 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 	if askErr != nil {
 		m.log().LogAttrs(ctx, logDecision, "no renewal advice", logName(o.Name), logError(askErr))
 	}
+	if st.ARI.missed(o.State.ARI) {
+		if err := m.tellNoAdvice(ctx, o, st.ARI, p.CA); err != nil {
+			return err
+		}
+	}
 	// The due entry moves with the advice.
 	after := *o
 	after.State = st
@@ -358,6 +364,16 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 		m.dropDue(ctx, m.Store, old)
 	}
 	return err
+}
+
+// tellNoAdvice tells, once for as long as it lasts, that the CA has not said
+// for a day when to renew (reliability A16).
+func (m *Manager) tellNoAdvice(ctx context.Context, o *Observed, ari ARIState, ca string) error {
+	e := Event{ID: fmt.Sprintf("advice-%s-%d", o.Name, o.Current.N), At: ari.Failing.Add(ariMissed), Kind: EventNoAdvice, Name: o.Name, N: o.Current.N,
+		Message: fmt.Sprintf("the CA %s has not said since %s when to renew: %s", ca, stamp(ari.Failing), ari.Error),
+		Hint:    "it is renewed by the life that is left, so nothing runs out; but should the CA revoke it, that would not be noticed", NextTry: ari.Look}
+	m.log().LogAttrs(ctx, slog.LevelWarn, "no renewal advice for a day", logName(o.Name), slog.String("ca", ca), slog.Time("since", ari.Failing), slog.String("error", ari.Error))
+	return writeEvent(ctx, m.Store, e)
 }
 
 func (m *Manager) renewalInfo(ctx context.Context, p *Pair) (*RenewalInfo, error) {

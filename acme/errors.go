@@ -45,9 +45,13 @@ const (
 // kind decides when the work is tried again, its hint tells a person what to do.
 func (c *Client) refused(op string, p *Problem) error {
 	kind, hint := c.judge(p)
-	e := inkan.Errorf(kind, op, "%w", p)
+	var cause error = p
+	if p.Status >= 500 {
+		cause = noService{p}
+	}
+	e := inkan.Errorf(kind, op, "%w", cause)
 	if p.Status != 0 && p.Type == "" {
-		e = inkan.Errorf(kind, op, "status %d: %w", p.Status, p)
+		e = inkan.Errorf(kind, op, "status %d: %w", p.Status, cause)
 	}
 	if hint != "" {
 		e = e.WithHint("%s", hint)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/store"
@@ -361,11 +363,11 @@ func TestA17ManyCertificatesNoAccount(t *testing.T) {
 
 // A25: the CA goes away in the middle of many orders and comes back. All are
 // finished, none twice, whether requests are cut off, refused or lose their
-// replies.
+// replies, and the CA is spared in its first minute: five requests a second.
 func TestA25OutageInTheMiddle(t *testing.T) {
-	names := 20
+	names, perSecond := 20, rate.Limit(10*easeRate) // the quick form has no minute
 	if longForm() {
-		names = 200
+		names, perSecond = 200, easeRate
 	}
 	for what, fault := range map[string]testca.Fault{
 		"unreachable":  testca.DropBefore(),
@@ -375,6 +377,10 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			w, p := newProxied(t, testca.Options{Boulder: true})
 			e := w.newEngine(p)
+			process := func() {
+				e.client = e.newClient()
+				e.client.throttle.easing.perSecond = perSecond
+			}
 			for i := range names {
 				e.record(fmt.Sprintf("n%d.example.com", i), fmt.Sprintf("n%d.example.com", i))
 			}
@@ -394,20 +400,33 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 			done := len(e.ca.Certificates())
 			for _, wait := range []time.Duration{2 * time.Minute, 15 * time.Minute, 2 * time.Hour} { // 1, 10, 100 minutes
 				e.sleep(wait)
-				e.client = e.newClient()
+				process()
 				if e.run(inkan.PlanOptions{}).Err() == nil {
 					t.Error("a run during the outage succeeded")
 				}
 			}
 			end()
 			e.sleep(25 * time.Hour)
-			e.client = e.newClient()
-			requests := len(e.ca.Requests())
+			process()
+			before := len(e.ca.Requests())
 			if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 				t.Fatal(err)
 			}
 			e.issuedAll(names, names)
-			t.Logf("proof: %d of %d were finished before; %d requests on return", done, names, len(e.ca.Requests())-requests)
+			requests := e.ca.Requests()[before:]
+			spared := 0
+			for i, r := range requests {
+				since := r.Time.Sub(requests[0].Time)
+				if since >= easeTime {
+					break
+				}
+				spared = i + 1
+				// Two more for those that overtake each other on their way.
+				if most := easeBurst + 2 + since.Seconds()*float64(perSecond); float64(spared) > most {
+					t.Fatalf("%d requests in the first %s, want at most %.0f", spared, since, most)
+				}
+			}
+			t.Logf("proof: %d of %d were finished before; on return %d requests in the first minute (%.1f a second), %d altogether", done, names, spared, float64(perSecond), len(requests))
 		})
 	}
 }

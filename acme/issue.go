@@ -39,6 +39,9 @@ type order struct {
 func (c *Client) Issue(ctx context.Context, r inkan.IssueRequest) (*inkan.Issued, error) {
 	o := &order{c: c, r: r, csrDone: make(chan struct{})}
 	defer o.awaitCSR()
+	if r.AfterOutage {
+		c.throttle.easing.told()
+	}
 	obj, err := o.open(ctx)
 	if err != nil {
 		return nil, err

@@ -20,15 +20,17 @@ const (
 )
 
 // Throttle keeps the requests of this process to one CA below the CA's limits
-// per address. All Clients of one CA should share one. Safe for concurrent use.
+// per address, and few while the CA comes back from an outage. All Clients of
+// one CA should share one. Safe for concurrent use.
 type Throttle struct {
 	limits map[endpoint]*bucket
 	all    *rate.Limiter // nil: only the limits
+	easing easing
 }
 
 // NewThrottle returns a Throttle for the published limits of a CA.
 func NewThrottle(l Limits) *Throttle {
-	t := &Throttle{limits: map[endpoint]*bucket{}}
+	t := &Throttle{limits: map[endpoint]*bucket{}, easing: easing{perSecond: easeRate}}
 	for ep, r := range map[endpoint]Rate{
 		epOther: l.Other, epDirectory: l.Directory, epNewNonce: l.NewNonce, epNewAccount: l.NewAccount,
 		epNewOrder: l.NewOrder, epRevoke: l.Revoke, epRenewalInfo: l.RenewalInfo,
@@ -55,6 +57,9 @@ func (t *Throttle) wait(ctx context.Context, ep endpoint) (over func(sent bool),
 	}
 	if t.all != nil {
 		err = t.all.Wait(ctx)
+	}
+	if err == nil {
+		err = t.easing.wait(ctx)
 	}
 	if err == nil {
 		err = ctx.Err()

@@ -86,6 +86,9 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 	start := time.Now()
 	sent = true
 	httpResp, err := c.http.Do(req)
+	if ctx.Err() == nil {
+		c.throttle.easing.note(err == nil && httpResp.StatusCode < 500)
+	}
 	if err != nil {
 		return nil, c.netError(ctx, limited, op, c.throughProxy(req, err))
 	}
@@ -210,7 +213,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 		return interrupted(ctx, op, err)
 	}
 	if context.Cause(limited) == errTooSlow {
-		return inkan.Errorf(inkan.Temporary, op, "%w", errTooSlow)
+		return inkan.Errorf(inkan.Temporary, op, "%w", noService{errTooSlow})
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the method and URL say nothing new
@@ -219,7 +222,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 		return inkan.Errorf(inkan.Operator, op, "its TLS certificate is not trusted: %w", printableError{err}).
 			WithHint("if this CA has a root of its own, name its file (--ca-root, or roots in the configuration file); if not, somebody stands between")
 	}
-	return inkan.Errorf(inkan.Temporary, op, "%w", printableError{err})
+	return inkan.Errorf(inkan.Temporary, op, "%w", noService{printableError{err}})
 }
 
 // interrupted is the error of work that stops because ctx ended. The journal

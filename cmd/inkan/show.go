@@ -315,6 +315,8 @@ func (a *app) sayForce(ctx context.Context, d *details, o *inkan.Observed, now t
 	if ari.N == o.Current.N && !ari.Looked.IsZero() {
 		advice := "asked " + when(ari.Looked, now)
 		switch {
+		case ari.Error != "" && !ari.Failing.IsZero() && now.Sub(ari.Failing) > time.Hour:
+			advice += fmt.Sprintf(", in vain since %s: %s", stamp(ari.Failing), ari.Error)
 		case ari.Error != "":
 			advice += ": " + ari.Error
 		case !ari.Start.IsZero():
