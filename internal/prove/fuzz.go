@@ -37,11 +37,15 @@ type target struct {
 	Package string  // import path
 	Dir     string  // its directory in the checkout
 	Name    string  // FuzzX
+	Code    string  // of what it tries
+	Commit  string  // where it was tried last
 	CPU     float64 // seconds really used: user and system time of the fuzzing processes
 	Execs   int64   // inputs tried
 	Corpus  int     // inputs that reach something new, the committed ones included
 	Failed  string  // what was found: the input's file in testdata/fuzz, or go's last words
 	Date    time.Time
+
+	outdated bool // its code is not that of the checkout
 }
 
 func (t *target) done(goal float64) bool { return t.Failed == "" && t.CPU >= goal }
@@ -50,8 +54,8 @@ func (t *target) done(goal float64) bool { return t.Failed == "" && t.CPU >= goa
 const slice = 2 * time.Minute
 
 // runFuzz fuzzes every target until each has used goal of CPU time, however
-// long that takes on a busy machine. Targets that an earlier run on the same
-// code finished are left out. An input that fails is kept by Go in the
+// long that takes on a busy machine. What an earlier run did is taken over for
+// targets whose own code is still the same. An input that fails is kept by Go in the
 // package's testdata/fuzz; committed there it is tried by every go test.
 func runFuzz(ctx context.Context, dir string, goal time.Duration) error {
 	about, err := here("long")
@@ -68,9 +72,8 @@ func runFuzz(ctx context.Context, dir string, goal time.Duration) error {
 		return err
 	}
 	f = fuzzing{facts: about, Goal: goal.Seconds(), Targets: targets}
-	if old.Code == about.Code {
-		f.Seconds = old.Seconds
-		f.resume(old.Targets)
+	if f.resume(old.Targets) {
+		f.Seconds, f.Date = old.Seconds, old.Date
 	}
 	if err := save(file, f); err != nil {
 		return err
@@ -89,6 +92,7 @@ func runFuzz(ctx context.Context, dir string, goal time.Duration) error {
 			if err := t.step(ctx, binary, filepath.Join(dir, "corpus"), f.Goal); err != nil {
 				return err
 			}
+			t.Commit = about.Commit
 			f.Seconds += time.Since(began).Seconds()
 			if err := save(file, f); err != nil {
 				return err
@@ -107,14 +111,17 @@ func runFuzz(ctx context.Context, dir string, goal time.Duration) error {
 	return nil
 }
 
-// resume takes over what an earlier run on the same code did.
-func (f *fuzzing) resume(earlier []*target) {
+// resume takes over what an earlier run on the same code did, and reports
+// whether there was anything.
+func (f *fuzzing) resume(earlier []*target) (any bool) {
 	for _, t := range f.Targets {
-		i := slices.IndexFunc(earlier, func(o *target) bool { return o.Package == t.Package && o.Name == t.Name })
+		i := slices.IndexFunc(earlier, func(o *target) bool { return o.Package == t.Package && o.Name == t.Name && o.Code == t.Code })
 		if i >= 0 && earlier[i].Failed == "" {
 			*t = *earlier[i]
+			any = true
 		}
 	}
+	return any
 }
 
 // result says in words how far a target came.
@@ -122,6 +129,8 @@ func (t *target) result(goal float64) string {
 	switch {
 	case t.Failed != "":
 		return "FAILS: " + t.Failed
+	case t.outdated && t.CPU > 0:
+		return "nothing found, in other code"
 	case t.CPU == 0:
 		return "not run"
 	case t.CPU < goal:
@@ -215,11 +224,7 @@ var fuzzFunc = regexp.MustCompile(`^Fuzz([^a-z]|$)`)
 
 // findTargets lists the fuzz functions of the module, by package and name.
 func findTargets(ctx context.Context) ([]*target, error) {
-	cmd := command(ctx, "go", "list", "-f", `{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}}	{{$p.Dir}}	{{.}}
-{{end}}{{range .XTestGoFiles}}{{$p.ImportPath}}	{{$p.Dir}}	{{.}}
-{{end}}`, "./...")
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	tree, err := readTree(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -228,22 +233,24 @@ func findTargets(ctx context.Context) ([]*target, error) {
 		return nil, err
 	}
 	var targets []*target
-	for line := range strings.Lines(string(out)) {
-		field := strings.Split(strings.TrimSpace(line), "\t")
-		if len(field) != 3 {
-			continue
-		}
-		source, err := parser.ParseFile(token.NewFileSet(), filepath.Join(field[1], field[2]), nil, parser.SkipObjectResolution)
+	for _, p := range tree.own {
+		dir, err := filepath.Rel(root, p.Dir)
 		if err != nil {
 			return nil, err
 		}
-		dir, err := filepath.Rel(root, field[1])
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range source.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && fuzzFunc.MatchString(f.Name.Name) {
-				targets = append(targets, &target{Package: field[0], Dir: dir, Name: f.Name.Name})
+		for _, file := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+			source, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.SkipObjectResolution)
+			if err != nil {
+				return nil, err
+			}
+			for _, d := range source.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && fuzzFunc.MatchString(f.Name.Name) {
+					t := &target{Package: p.ImportPath, Dir: dir, Name: f.Name.Name}
+					if t.Code, err = tree.code(p, file); err != nil {
+						return nil, err
+					}
+					targets = append(targets, t)
+				}
 			}
 		}
 	}

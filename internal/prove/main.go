@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, env func(string) string) error {
 		case "fuzz":
 			err = runFuzz(ctx, dir, goal)
 		case "page":
-			err = writePage(dir, filepath.Join("docs", "proof.md"))
+			err = writePage(ctx, dir, filepath.Join("docs", "proof.md"))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -55,11 +55,11 @@ not json
 		t.Error("parts of the same code are said to differ")
 	}
 	p.fuzz = fuzzing{facts: facts{Commit: "def", Code: "2"}, Goal: 10, Targets: []*target{
-		{Dir: "acme", Name: "FuzzA", CPU: 11, Execs: 5}, {Dir: "acme", Name: "FuzzB", CPU: 9}, {Dir: "acme", Name: "FuzzC"}, {Dir: "acme", Name: "FuzzD", CPU: 1, Failed: "testdata/fuzz/FuzzD/1"},
+		{Dir: "acme", Name: "FuzzA", CPU: 11, Execs: 5, Commit: "def", Code: "7", outdated: true}, {Dir: "acme", Name: "FuzzB", CPU: 9}, {Dir: "acme", Name: "FuzzC"}, {Dir: "acme", Name: "FuzzD", CPU: 1, Failed: "testdata/fuzz/FuzzD/1"},
 	}}
 	text = p.render()
-	for _, want := range []string{"different code", "| FuzzA | 11 | 5 | 0 | nothing found |", "| FuzzB | 9 | 0 | 0 | nothing found, unfinished |",
-		"| FuzzC | 0 | 0 | 0 | not run |", "| FuzzD | 1 | 0 | 0 | FAILS: testdata/fuzz/FuzzD/1 |"} {
+	for _, want := range []string{"different code", "| FuzzA | 11 | 5 | 0 | def | 7 | nothing found, in other code |", "| FuzzB | 9 | 0 | 0 |  |  | nothing found, unfinished |",
+		"| FuzzC | 0 | 0 | 0 |  |  | not run |", "| FuzzD | 1 | 0 | 0 |  |  | FAILS: testdata/fuzz/FuzzD/1 |"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)
 		}
@@ -108,10 +108,14 @@ func TestOutOfTime(t *testing.T) {
 	}
 }
 
-// A run that was ended goes on with what it has; a target that failed is tried again.
+// A run that was ended goes on with what it has; a target that failed is tried
+// again, and one whose code has changed.
 func TestResume(t *testing.T) {
-	f := fuzzing{Targets: []*target{{Package: "p", Name: "A"}, {Package: "p", Name: "B"}, {Package: "q", Name: "A"}}}
-	f.resume([]*target{{Package: "p", Name: "A", CPU: 600}, {Package: "p", Name: "B", CPU: 3, Failed: "x"}})
+	f := fuzzing{Targets: []*target{{Package: "p", Name: "A", Code: "1"}, {Package: "p", Name: "B"}, {Package: "q", Name: "A"}, {Package: "q", Name: "B", Code: "2"}}}
+	f.resume([]*target{{Package: "p", Name: "A", CPU: 600, Code: "1"}, {Package: "p", Name: "B", CPU: 3, Failed: "x"}, {Package: "q", Name: "B", CPU: 600, Code: "1"}})
+	if f.Targets[3].CPU != 0 {
+		t.Error("what was done on other code is taken over")
+	}
 	if !f.Targets[0].done(600) || f.Targets[1].CPU != 0 || f.Targets[1].Failed != "" || f.Targets[2].CPU != 0 {
 		t.Errorf("resumed %+v %+v %+v", f.Targets[0], f.Targets[1], f.Targets[2])
 	}
@@ -160,5 +164,51 @@ func TestCorpora(t *testing.T) {
 				t.Errorf("%s/%s: more than 4 KB (%v)", dir, f.Name(), err)
 			}
 		}
+	}
+}
+
+// A target's code changes with what it tries, and with nothing else.
+func TestTargetCode(t *testing.T) {
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code := func() string {
+		t.Helper()
+		targets, err := findTargets(t.Context())
+		if err != nil || len(targets) != 1 {
+			t.Fatalf("%d targets, %v", len(targets), err)
+		}
+		return targets[0].Code
+	}
+	write("go.mod", "module example.com/x\n\ngo 1.26\n")
+	write("a/a.go", "package a\n\nimport _ \"example.com/x/b\"\n")
+	write("a/fuzz_test.go", "package a\n\nimport \"testing\"\n\nfunc FuzzA(f *testing.F) {}\n")
+	write("b/b.go", "package b\n")
+	write("c/c.go", "package c\n")
+	last := code()
+	for _, c := range []struct {
+		name, text string
+		changes    bool
+	}{
+		{"a/other_test.go", "package a\n", false},
+		{"c/c.go", "package c\n\nvar C int\n", false},
+		{"docs/x.md", "x\n", false},
+		{"a/a.go", "package a\n\nimport _ \"example.com/x/b\"\n\nvar A int\n", true},
+		{"b/b.go", "package b\n\nvar B int\n", true},
+		{"a/fuzz_test.go", "package a\n\nimport \"testing\"\n\nfunc FuzzA(f *testing.F) { f.Add(1) }\n", true},
+	} {
+		write(c.name, c.text)
+		now := code()
+		if (now != last) != c.changes {
+			t.Errorf("%s: the code is %s after %s", c.name, now, last)
+		}
+		last = now
 	}
 }

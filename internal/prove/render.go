@@ -1,16 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // writePage makes the page from the records that lie in dir.
-func writePage(dir, out string) error {
+func writePage(ctx context.Context, dir, out string) error {
 	cases, err := readCases()
 	if err != nil {
 		return err
@@ -30,9 +32,16 @@ func writePage(dir, out string) error {
 	if err := load(filepath.Join(dir, fuzzRecord), &p.fuzz); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if now, err := here(""); err != nil {
+	now, err := here("")
+	if err != nil {
 		return err
-	} else if p.now = now.Code; p.differs() {
+	}
+	targets, err := findTargets(ctx)
+	if err != nil {
+		return err
+	}
+	p.fuzz.compare(targets)
+	if p.now = now.Code; p.differs() {
 		fmt.Fprintln(os.Stderr, "prove: the parts are not of the code that is checked out, or not of the same; the page says so")
 	}
 	if err := os.WriteFile(out, []byte(p.render()), 0o644); err != nil {
@@ -56,7 +65,7 @@ type page struct {
 
 // differs reports whether the page joins parts of different code.
 func (p *page) differs() bool {
-	return p.about.Code != p.now || p.fuzz.Targets != nil && p.fuzz.Code != p.about.Code
+	return p.about.Code != p.now || slices.ContainsFunc(p.fuzz.Targets, func(t *target) bool { return t.outdated })
 }
 
 // shown counts the cases that hold.
@@ -106,15 +115,23 @@ func (f facts) row(b *strings.Builder, part string) {
 	fmt.Fprintf(b, "| %s | %s | %s | %s | %.0f min | %s | %s |\n", part, f.Commit, f.Code, f.Date.Format("2006-01-02 15:04 UTC"), f.Seconds/60, f.Form, f.Machine)
 }
 
+// compare marks the targets whose code is not that of the checkout.
+func (f *fuzzing) compare(now []*target) {
+	for _, t := range f.Targets {
+		t.outdated = !slices.ContainsFunc(now, func(o *target) bool { return o.Package == t.Package && o.Name == t.Name && o.Code == t.Code })
+	}
+}
+
 // table lists every target; one that did not get its time says so.
 func (f *fuzzing) table(b *strings.Builder) {
 	if f.Targets == nil {
 		return
 	}
-	fmt.Fprintf(b, "## Fuzzing\n\nEach target was to have %.0f seconds of CPU time, measured on the fuzzing processes. The corpus holds the inputs that reach something new.\n\n", f.Goal)
-	b.WriteString("| package | target | CPU seconds | inputs tried | corpus | result |\n|---|---|---|---|---|---|\n")
+	fmt.Fprintf(b, "## Fuzzing\n\nEach target was to have %.0f seconds of CPU time, measured on the fuzzing processes. The corpus holds the inputs that reach something new. "+
+		"The code is that of the target's package and all that it imports: it may be older than the commit beside this page only if none of that has changed.\n\n", f.Goal)
+	b.WriteString("| package | target | CPU seconds | inputs tried | corpus | commit | code | result |\n|---|---|---|---|---|---|---|---|\n")
 	for _, t := range f.Targets {
-		fmt.Fprintf(b, "| %s | %s | %.0f | %d | %d | %s |\n", t.Dir, t.Name, t.CPU, t.Execs, t.Corpus, cell(t.result(f.Goal)))
+		fmt.Fprintf(b, "| %s | %s | %.0f | %d | %d | %s | %s | %s |\n", t.Dir, t.Name, t.CPU, t.Execs, t.Corpus, t.Commit, t.Code, cell(t.result(f.Goal)))
 	}
 	b.WriteString("\n")
 }
