@@ -183,8 +183,9 @@ func TestL01Urgency(t *testing.T) {
 	}
 }
 
-// TestG06NextTry: a certificate that lives for days does not wait for days.
-func TestG06NextTry(t *testing.T) {
+// TestG06L06NextTry: a certificate that lives for days does not wait for days, nor
+// one that its CA may revoke.
+func TestG06L06NextTry(t *testing.T) {
 	of := func(life, age time.Duration) *Version {
 		leaf := lived(life)
 		leaf.NotBefore, leaf.NotAfter = chainNow.Add(-age), chainNow.Add(life-age)
@@ -195,21 +196,31 @@ func TestG06NextTry(t *testing.T) {
 	for _, c := range []struct {
 		what     string
 		v        *Version
+		hurry    bool
 		err      error
 		attempts int
 		want     time.Duration
 	}{
-		{"none yet", nil, down, 4, day},
-		{"90 days", quarter, down, 4, day},
-		{"160 hours", week, down, 4, 8 * time.Hour},
-		{"160 hours, the third", week, down, 3, 100 * time.Minute},
-		{"160 hours, the first", week, down, 1, time.Minute},
-		{"160 hours, refused", week, Errorf(Rejected, "order", "no"), 2, 8 * time.Hour},
-		{"160 hours, the CA asks for 12", week, Errorf(RateLimited, "order", "later").After(chainNow.Add(12 * time.Hour)), 4, 12 * time.Hour},
-		{"160 hours, expired", of(160*time.Hour, 161*time.Hour), down, 4, day},
-		{"an hour", of(time.Hour, time.Minute), down, 4, 100 * time.Minute},
+		{"none yet", nil, false, down, 4, day},
+		{"90 days", quarter, false, down, 4, day},
+		{"160 hours", week, false, down, 4, 8 * time.Hour},
+		{"160 hours, the third", week, false, down, 3, 100 * time.Minute},
+		{"160 hours, the first", week, false, down, 1, time.Minute},
+		{"160 hours, refused", week, false, Errorf(Rejected, "order", "no"), 2, 8 * time.Hour},
+		{"160 hours, the CA asks for 12", week, false, Errorf(RateLimited, "order", "later").After(chainNow.Add(12 * time.Hour)), 4, 12 * time.Hour},
+		{"160 hours, expired", of(160*time.Hour, 161*time.Hour), false, down, 4, day},
+		{"an hour", of(time.Hour, time.Minute), false, down, 4, 100 * time.Minute},
+		{"90 days, wanted", quarter, true, down, 4, time.Hour},
+		{"90 days, wanted, the first", quarter, true, down, 1, time.Minute},
+		{"90 days, wanted, the third", quarter, true, down, 3, time.Hour},
+		{"90 days, wanted for a day", quarter, true, down, 27, time.Hour},
+		{"90 days, wanted for longer", quarter, true, down, 28, day},
+		{"90 days, wanted, refused", quarter, true, Errorf(Rejected, "order", "no"), 2, day},
+		{"90 days, wanted, the CA asks for 3 hours", quarter, true, Errorf(RateLimited, "order", "later").After(chainNow.Add(3 * time.Hour)), 4, 3 * time.Hour},
+		{"160 hours, wanted", week, true, down, 4, time.Hour},
+		{"160 hours, wanted for longer", week, true, down, 28, 8 * time.Hour},
 	} {
-		if got := nextTryFor(c.v, c.err, c.attempts, chainNow).Sub(chainNow); got != c.want {
+		if got := nextTryFor(c.v, c.hurry, c.err, c.attempts, chainNow).Sub(chainNow); got != c.want {
 			t.Errorf("%s: %v, want %v", c.what, got, c.want)
 		}
 	}

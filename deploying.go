@@ -105,8 +105,11 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 		return false, m.settle(ctx, d, Errorf(KindOf(openErr), fmt.Sprintf("certificate %s at target %s", d.name, d.target), "%w", openErr))
 	}
 	m.progress(d.name, "deploying to "+d.target)
-	d.receipt, err = t.Deployer.Deploy(ctx, Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,
-		Receipt: before.Receipt, Earlier: m.earlier(ctx, o, d.target), Attempt: next.Attempts})
+	err = guarded("target "+d.target, func() (err error) {
+		d.receipt, err = t.Deployer.Deploy(ctx, Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,
+			Receipt: before.Receipt, Earlier: m.earlier(ctx, o, d.target), Attempt: next.Attempts})
+		return err
+	})
 	if err == nil && len(d.receipt) > MaxUndo {
 		err = Errorf(Bug, "the receipt of target "+d.target, "it has %d bytes; at most %d are allowed", len(d.receipt), MaxUndo)
 	}
@@ -116,7 +119,7 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 			acts.add(act, d)
 			return true, nil
 		}
-		err = act.Activate(ctx)
+		err = guarded("target "+d.target, func() error { return act.Activate(ctx) })
 	}
 	return false, m.settle(ctx, d, err)
 }
@@ -269,7 +272,7 @@ func (a *activations) add(act Activator, d *deployment) {
 func (a *activations) finish(ctx context.Context, m *Manager, r *Report) {
 	for _, key := range slices.Sorted(maps.Keys(a.byKey)) {
 		group := a.byKey[key]
-		cause := group.act.Activate(ctx)
+		cause := guarded("activating", func() error { return group.act.Activate(ctx) })
 		for _, d := range group.deps {
 			err := m.settle(ctx, d, cause)
 			i := slices.IndexFunc(r.Results, func(res Result) bool { return res.Name == d.name })

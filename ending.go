@@ -48,7 +48,7 @@ func (a *attempt) settled(st State, after *Observed, published bool, now time.Ti
 	if len(st.Revoked) == 0 {
 		st.Revoked = nil
 	}
-	st.FailedCAs, st.Without, st.Instead, st.Waits = nil, nil, 0, waitsAt(st.Waits, now)
+	st.FailedCAs, st.Without, st.Instead, st.NewKey, st.Waits = nil, nil, 0, false, waitsAt(st.Waits, now)
 	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
 		st.Refusals = nil
 	}
@@ -171,7 +171,7 @@ func (a *attempt) judge(cause error, st State, now time.Time) *verdict {
 	if KindOf(cause) != Pending {
 		v.attempts++
 	}
-	v.retry = nextTryFor(a.o.Version, cause, v.attempts, now)
+	v.retry = nextTryFor(a.o.Version, a.o.hurry(now), cause, v.attempts, now)
 	return v
 }
 
@@ -261,7 +261,7 @@ func (m *Manager) removeProofs(ctx context.Context, j *journal) error {
 	for name, cs := range bySolver {
 		s, err := m.solver(ctx, name)
 		if err == nil {
-			err = s.CleanUp(ctx, cs)
+			err = guarded("solver "+name, func() error { return s.CleanUp(ctx, cs) })
 		}
 		errs = append(errs, err)
 	}

@@ -205,19 +205,32 @@ func NextTry(err error, attempts int, now time.Time) time.Time {
 	return at
 }
 
+// hurriedTries is how often a certificate that its CA wants replaced is tried
+// an hour after a failure: a CA has to revoke some within 24 hours, others
+// within five days (CA/Browser Forum, Baseline Requirements 4.9.1.1).
+const hurriedTries = 3 + 24
+
 // nextTryFor is [NextTry] for a certificate in force. Days are too long for one
 // that lives for days: while it is valid, one of less than ten days is tried
-// again after a twentieth of its life at most, 8 hours of 160.
-func nextTryFor(v *Version, err error, attempts int, now time.Time) time.Time {
+// again after a twentieth of its life at most, 8 hours of 160. They are too long
+// too for one that its CA may revoke any hour: after a passing failure it is
+// tried every hour for a day (reliability L06).
+func nextTryFor(v *Version, hurry bool, err error, attempts int, now time.Time) time.Time {
 	at := NextTry(err, attempts, now)
 	if v == nil || !now.Before(v.validUntil()) {
 		return at
 	}
 	life := v.validUntil().Sub(v.validFrom())
-	if life >= shortLife {
+	passing := KindOf(err) == Temporary || KindOf(err) == RateLimited
+	var soon time.Time
+	switch {
+	case hurry && passing && attempts <= hurriedTries:
+		soon = now.Add(time.Hour)
+	case life < shortLife:
+		soon = now.Add(max(life/20, backOff(3)))
+	default:
 		return at
 	}
-	soon := now.Add(max(life/20, backOff(3)))
 	if ra := RetryAfterOf(err); !ra.IsZero() {
 		soon = later(soon, clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter)))
 	}

@@ -34,6 +34,9 @@ func (e *errAlternative) Unwrap() error { return e.error }
 // the next try to the back-off. Pure.
 func (a *attempt) alternative(cause error, st State, now time.Time) *alternative {
 	kind := KindOf(cause)
+	if errors.Is(cause, ErrKeyRefused) && a.req.Key.Mode == KeyReuse && a.o.Version != nil && !st.NewKey {
+		return &alternative{later(now, waitOf(cause, now)), "with a new key, as the CA refused the one in use", func(s *State) { s.NewKey = true }}
+	}
 	if st.Instead >= maxInstead || !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||
 		slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) && !errors.Is(cause, ErrOrderDead) {
 		return nil // no CA was asked, or it may have issued
@@ -175,7 +178,7 @@ func allowedCAs(o *Observed, n int, now time.Time) int {
 	end := o.Version.validUntil()
 	r := o.renewal(now)
 	lead, left := end.Sub(r.at), end.Sub(now)
-	if left <= 0 || lead <= 0 || r.byCA && early(o.firstToExpire(), o.advice().End) && o.advice().End.Before(now) {
+	if left <= 0 || lead <= 0 || o.hurry(now) && o.advice().End.Before(now) {
 		return n
 	}
 	k := 1
@@ -183,6 +186,12 @@ func allowedCAs(o *Observed, n int, now time.Time) int {
 		k++
 	}
 	return k
+}
+
+// hurry reports whether the CA wants the version in force replaced much earlier
+// than by its age.
+func (o *Observed) hurry(now time.Time) bool {
+	return o.Version != nil && o.renewal(now).byCA && early(o.firstToExpire(), o.advice().End)
 }
 
 // early reports whether a window that ends then is no matter of age: CAs

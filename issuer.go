@@ -21,7 +21,8 @@ import (
 // its [Ways] that the CA offers and that can be shown: a Solver that fails
 // before the CA was asked is an error only if no other way is left. What the CA refused is told
 // by a [RefusedError]; an error in which it had no part wraps [ErrOurSide], and
-// one because it was out of order wraps [ErrNoService].
+// one because it was out of order wraps [ErrNoService]; a key that the CA refused
+// is told by [ErrKeyRefused].
 //
 // Retries: only what RFC 8555 calls retryable at once (badNonce); everything
 // else is returned. Polling is part of the order, not a retry.
@@ -66,6 +67,10 @@ var ErrOurSide = errorString("the fault is on this side")
 // ErrNoService marks an error of an Issuer whose CA could not be reached, or
 // answered with a failure of its own (5xx): what may end for everybody at once.
 var ErrNoService = errorString("the CA gave no service")
+
+// ErrKeyRefused marks an error of an Issuer whose CA refused the certificate
+// request, or the key in it: it may stand on a list of compromised keys.
+var ErrKeyRefused = errorString("the CA refused the key")
 
 type errorString string
 

@@ -41,7 +41,7 @@ func (k *keyMaker) csr(ctx context.Context) ([]byte, error) {
 // key follows the key policy.
 func (k *keyMaker) key(ctx context.Context, kt KeyType) (*StoredKey, *PrivateKey, error) {
 	policy := k.a.req.Key
-	if policy.Mode == KeyReuse || policy.Mode == KeyGiven {
+	if policy.Mode == KeyReuse && !k.a.lastState().NewKey || policy.Mode == KeyGiven {
 		if v := k.a.o.Version; v != nil {
 			for i := range v.Pairs {
 				p := &v.Pairs[i]

@@ -384,7 +384,7 @@ func TestA16AdviceFails(t *testing.T) {
 	if o := w.observed(m); o.State.Attempts != 0 || o.State.LastError != nil {
 		t.Errorf("a failed look counts as a failed attempt: %+v", o.State)
 	}
-	if looks > 60*4+1 {
+	if looks > 60*4+12 {
 		t.Errorf("%d looks in 60 days", looks)
 	}
 	var told []inkan.Event

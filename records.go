@@ -38,6 +38,7 @@ type State struct {
 	FailedCAs []string     `json:"failed_cas,omitempty"` // asked in vain since the last pause
 	Without   []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
 	Instead   int          `json:"instead,omitempty"`    // alternatives taken since the last pause
+	NewKey    bool         `json:"new_key,omitempty"`    // the CA refused the key in use: the next order gets another one, though it is to be kept
 
 	// Waits says, by CA, until when one that was left for another asked to be
 	// left alone (Retry-After).

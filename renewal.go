@@ -50,7 +50,11 @@ const (
 	ariLook    = 6 * time.Hour // the CA said nothing, or failed (RFC 9773 section 4.3)
 	ariLookMin = time.Minute
 	ariLookMax = 24 * time.Hour
-	ariMissed  = 24 * time.Hour // without an answer, until somebody is told
+	// A CA that gives no service is asked more often at first (RFC 9773 section
+	// 4.3.3), so that a revocation is not learned of six hours late.
+	ariRetry    = time.Hour
+	ariPatience = 12 * time.Hour
+	ariMissed   = 24 * time.Hour // without an answer, until somebody is told
 )
 
 // advise takes in what the CA answered about the version n. The instant is
@@ -68,6 +72,9 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 			next.Failing = time.Time{}
 		case next.Failing.IsZero() || farAhead(next.Failing, now):
 			next.Failing = now
+		}
+		if errors.Is(err, Temporary) && now.Sub(next.Failing) < ariPatience {
+			next.Look = now.Add(ariRetry)
 		}
 		if ra := RetryAfterOf(err); !ra.IsZero() {
 			next.Look = clampTime(ra, now.Add(ariLookMin), now.Add(ariLookMax))

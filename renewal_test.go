@@ -165,8 +165,26 @@ func TestA13Look(t *testing.T) {
 		if got := (ARIState{}).advise(1, leaf, &info, nil, chainNow); got.Look.Sub(chainNow) != c.want || !got.Looked.Equal(chainNow) {
 			t.Errorf("Retry-After %v: looks again after %v, want %v", c.after, got.Look.Sub(chainNow), c.want)
 		}
-		if got := (ARIState{}).advise(1, leaf, nil, err, chainNow); got.Look.Sub(chainNow) != c.want {
-			t.Errorf("an error with Retry-After %v: looks again after %v, want %v", c.after, got.Look.Sub(chainNow), c.want)
+		// At first hourly, then like an answer that says nothing.
+		for _, failing := range []time.Duration{0, 11 * time.Hour, 12 * time.Hour, 30 * day} {
+			want := c.want
+			if c.after == 0 && failing < 12*time.Hour {
+				want = time.Hour
+			}
+			before := ARIState{N: 1, Failing: chainNow.Add(-failing)}
+			if failing == 0 {
+				before = ARIState{}
+			}
+			got := before.advise(1, leaf, nil, err, chainNow)
+			if got.Look.Sub(chainNow) != want || chainNow.Sub(got.Failing) != failing {
+				t.Errorf("an error with Retry-After %v after %v: looks again after %v, want %v; failing since %v", c.after, failing, got.Look.Sub(chainNow), want, got.Failing)
+			}
+			if got := got.advise(1, leaf, &info, nil, chainNow); !got.Failing.IsZero() {
+				t.Error("an answer leaves it failing")
+			}
+		}
+		if got := (ARIState{}).advise(1, leaf, nil, Errorf(Rejected, "ari", "none"), chainNow); !got.Failing.IsZero() || got.Look.Sub(chainNow) != 6*time.Hour {
+			t.Errorf("a CA that gives none: %+v", got)
 		}
 	}
 }

@@ -385,7 +385,11 @@ func (m *Manager) renewalInfo(ctx context.Context, p *Pair) (*RenewalInfo, error
 	if !ok {
 		return nil, Errorf(Rejected, "renewal information", "the CA %s gives none", p.CA).After(m.now().Add(ariLookMax))
 	}
-	info, err := ri.RenewalInfo(ctx, p.Leaf)
+	var info *RenewalInfo
+	err = guarded("CA "+p.CA, func() (err error) {
+		info, err = ri.RenewalInfo(ctx, p.Leaf)
+		return err
+	})
 	m.heed(p.CA, issuer)
 	return info, err
 }

@@ -42,11 +42,22 @@ func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, e
 		}
 		return o.read(ctx, o.c.op("order"))
 	}
+	if isProblem(err, badCSR, badPublicKey) {
+		return nil, keyRefused{err}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return o.parse(op, resp)
 }
+
+// keyRefused marks err as an [inkan.ErrKeyRefused].
+type keyRefused struct{ error }
+
+func (e keyRefused) Unwrap() error { return e.error }
+
+// Is implements the interface of errors.Is.
+func (keyRefused) Is(target error) bool { return target == inkan.ErrKeyRefused }
 
 // collect downloads the chains of a valid order. It returns nil without an
 // error if the certificate is not for our key, which can only happen when we

@@ -57,9 +57,9 @@ func TestS3FakeConformance(t *testing.T) {
 	})
 }
 
-// TestS3Busy: a server that refuses every fifth write for now costs nothing
+// TestE03E04S3Busy: a server that refuses every fifth write for now costs nothing
 // but a moment.
-func TestS3Busy(t *testing.T) {
+func TestE03E04S3Busy(t *testing.T) {
 	isolate(t)
 	f := testaws.StartS3(t, "bucket")
 	var n atomic.Int64
@@ -81,9 +81,9 @@ func TestS3Busy(t *testing.T) {
 	storetest.SwapRace(t, stores, 10, 8)
 }
 
-// TestS3Race: 16 writers over 4 stores, as in 4 processes; each round has one
+// TestE02S3Race: 16 writers over 4 stores, as in 4 processes; each round has one
 // winner. INKAN_LONG makes it 300 rounds.
-func TestS3Race(t *testing.T) {
+func TestE02S3Race(t *testing.T) {
 	isolate(t)
 	g := testaws.StartGateway(t, "bucket")
 	rounds := 20
@@ -98,9 +98,9 @@ func TestS3Race(t *testing.T) {
 	storetest.SwapRace(t, stores, rounds, 16)
 }
 
-// TestS3LostReply: a write that was done and not confirmed is an error, never
+// TestE01S3LostReply: a write that was done and not confirmed is an error, never
 // a conflict and never sent twice; what stands tells whether it was done.
-func TestS3LostReply(t *testing.T) {
+func TestE01S3LostReply(t *testing.T) {
 	isolate(t)
 	for _, c := range []struct {
 		fault testaws.Fault
@@ -157,9 +157,9 @@ func TestS3LostReply(t *testing.T) {
 	}
 }
 
-// TestS3BusyForever: a server that only says 409 does not hold a caller for
+// TestE03S3BusyForever: a server that only says 409 does not hold a caller for
 // ever, nor one that gives up.
-func TestS3BusyForever(t *testing.T) {
+func TestE03S3BusyForever(t *testing.T) {
 	isolate(t)
 	f := testaws.StartS3(t, "bucket")
 	s := openS3(t, fakeConfig(f))
@@ -184,9 +184,9 @@ func TestS3BusyForever(t *testing.T) {
 	wantError(t, err, inkan.Temporary, "ConditionalRequestConflict")
 }
 
-// TestS3Probe: a server without conditional writes gets nothing; a good one is
+// TestE05S3Probe: a server without conditional writes gets nothing; a good one is
 // tested once in a process, and the second process writes nothing for it.
-func TestS3Probe(t *testing.T) {
+func TestE05S3Probe(t *testing.T) {
 	isolate(t)
 	for name, change := range map[string]func(*testaws.S3Settings){
 		"If-None-Match": func(s *testaws.S3Settings) { s.NoConditions = "If-None-Match" },
@@ -239,8 +239,8 @@ func TestS3Probe(t *testing.T) {
 	})
 }
 
-// TestS3Errors: each failure names the step and the server, and says what to do.
-func TestS3Errors(t *testing.T) {
+// TestE06E12S3Errors: each failure names the step and the server, and says what to do.
+func TestE06E12S3Errors(t *testing.T) {
 	isolate(t)
 	put := func(ctx context.Context, s inkan.Store) error {
 		_, err := s.Put(ctx, "current/a", []byte("x"), "")
@@ -274,8 +274,13 @@ func TestS3Errors(t *testing.T) {
 		"denied list":    {server: denied, call: list, words: []string{"list current/", "s3:ListBucket"}},
 		"denied delete":  {server: denied, call: remove, words: []string{"s3:DeleteObject"}},
 		"wrong region":   {server: func(s *testaws.S3Settings) { s.Region = "eu-south-2" }, call: get, words: []string{"PermanentRedirect", "set region: eu-south-2"}},
-		"clock":          {server: func(s *testaws.S3Settings) { s.Skewed = true }, call: put, words: []string{"RequestTimeTooSkewed", "clock"}},
-		"no region":      {config: func(c *aws.S3Config) { c.Endpoint = "" }, call: get, words: []string{"region"}},
+		"no KMS key": {server: func(s *testaws.S3Settings) {
+			s.Message = "User: arn:aws:iam::123456789012:user/inkan is not authorized to perform: kms:GenerateDataKey on resource: arn:aws:kms:eu-central-1:123456789012:key/1"
+			s.Denied = func(string, string) bool { return true }
+		}, call: put, words: []string{"kms:GenerateDataKey", "arn:aws:kms:eu-central-1:123456789012:key/1"}},
+		"expired token": {server: func(s *testaws.S3Settings) { s.Key = "somebody's new one" }, call: put, words: []string{"ExpiredToken", "a role or a profile renews them"}},
+		"clock":         {server: func(s *testaws.S3Settings) { s.Skewed = true }, call: put, words: []string{"RequestTimeTooSkewed", "clock"}},
+		"no region":     {config: func(c *aws.S3Config) { c.Endpoint = "" }, call: get, words: []string{"region"}},
 		"huge": {server: func(s *testaws.S3Settings) { s.Size = 17 << 20 }, call: func(ctx context.Context, s inkan.Store) error {
 			return errors.Join(put(ctx, s), get(ctx, s))
 		}, words: []string{"larger than 16777216 bytes"}},

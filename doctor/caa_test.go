@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,6 +100,28 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	w.clean()
+}
+
+// TestH08RedirectInside: a redirect that leads to another host shows that it
+// does, never what the host says.
+func TestH08RedirectInside(t *testing.T) {
+	w := newWorld(t, testca.Start(t, testca.Options{}))
+	w.register()
+	w.handler = http.RedirectHandler("http://127.0.0.3/latest/meta-data/", http.StatusFound)
+	var asked atomic.Int64
+	serveHTTP(t, "127.0.0.3", w.doctor.HTTPPort, http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		rw.Write([]byte("the credentials of this machine"))
+	}))
+	found := w.examine()
+	if len(found) != 1 || found[0].ID != "webroot-not-served" || !strings.Contains(found[0].Seen, "http://127.0.0.3/latest/meta-data/") || asked.Load() == 0 {
+		t.Errorf("asked %d times, found %+v", asked.Load(), found)
+	}
+	for _, f := range found {
+		if strings.Contains(f.Name+f.Seen+f.Do, "credentials") {
+			t.Errorf("it is shown: %q", f.Seen)
+		}
+	}
 }
 
 // TestHostileServers: what DNS and web servers say is shown harmlessly and

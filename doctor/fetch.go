@@ -188,8 +188,13 @@ func (f *fetching) wrong(kind, seen string) outcome {
 	return outcome{addr: f.addr, reached: true, wrong: []Finding{findingOf(kind, f.host, seen, "")}}
 }
 
-// other is the outcome of an answer that is not the proof.
+// other is the outcome of an answer that is not the proof. What another host
+// said is not shown: a redirect may lead to one that only this machine sees
+// (reliability H08).
 func (f *fetching) other(status int, body []byte) outcome {
+	if last, err := url.Parse(f.chain[len(f.chain)-1]); err != nil || !strings.EqualFold(last.Hostname(), f.host) {
+		return outcome{addr: f.addr, reached: true, said: fmt.Sprintf("%s answers %d, and not with the proof", f.way(), status)}
+	}
 	text := strings.Join(strings.Fields(string(body)), " ")
 	return outcome{addr: f.addr, reached: true, said: fmt.Sprintf("%s answers %d: %q", f.way(), status, inkan.Printable(text, shownBody))}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/inkan-acme/inkan/solve"
 )
 
-func TestDNSPersist01(t *testing.T) {
+func TestA22DNSPersist01(t *testing.T) {
 	const account, other = "https://ca.example/acct/1", "https://ca.example/acct/2"
 	ca := testca.Start(t, testca.Options{})
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)

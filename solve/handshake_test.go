@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// TestTLSALPNStalledTenSeconds: a handshake that stalls is closed after 10 s,
+// TestJ04TLSALPNStalledTenSeconds: a handshake that stalls is closed after 10 s,
 // and Close ends those that have not.
-func TestTLSALPNStalledTenSeconds(t *testing.T) {
+func TestJ04TLSALPNStalledTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHandshaker(new(TLSALPN).validation(), slog.New(slog.DiscardHandler))
 		connect := func() net.Conn {

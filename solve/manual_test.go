@@ -122,8 +122,8 @@ func TestF46ManualHTTP(t *testing.T) {
 	solvetest.Run(t, h)
 }
 
-// TestManualTellsWhatItSees: the CA is not asked before the proof is there.
-func TestManualTellsWhatItSees(t *testing.T) {
+// TestH08ManualTellsWhatItSees: the CA is not asked before the proof is there.
+func TestH08ManualTellsWhatItSees(t *testing.T) {
 	c := harness.Challenge("www.example.com", 1)
 	url := "http://www.example.com" + wellKnown + c.Token
 	site := newWebsite(t)

@@ -409,9 +409,9 @@ func TestTLSALPNPutReportsAnError(t *testing.T) {
 	}
 }
 
-// TestJ03StalledHandshakes: clients that never end their handshake keep nobody
+// TestJ04StalledHandshakes: clients that never end their handshake keep nobody
 // from a validation, and are gone with the clean-up.
-func TestJ03StalledHandshakes(t *testing.T) {
+func TestJ04StalledHandshakes(t *testing.T) {
 	addr := testport.Addr(testport.For(t))
 	s := ownALPN(t, addr)
 	c := alpnHarness.Challenge("www.example.com", 1)

@@ -159,6 +159,7 @@ type modelCA struct {
 	life     time.Duration
 	backdate time.Duration
 	fail     func(name string, now time.Time) error                                 // before anything is done; nil: never
+	failAt   func(what, name string, now time.Time) error                           // the same, for one kind of request
 	advice   func(leaf *x509.Certificate, now time.Time) (inkan.RenewalInfo, error) // nil: the CA has none
 	orders   map[string]string                                                      // URL -> name
 	chains   map[string][]byte
@@ -228,6 +229,11 @@ func (i *modelIssuer) call(what, name string, f func() error) error {
 	now := i.ca.now()
 	if i.ca.fail != nil {
 		if err := i.ca.fail(name, now); err != nil {
+			return err
+		}
+	}
+	if i.ca.failAt != nil {
+		if err := i.ca.failAt(what, name, now); err != nil {
 			return err
 		}
 	}

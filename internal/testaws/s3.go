@@ -1,6 +1,7 @@
 package testaws
 
 import (
+	"cmp"
 	"crypto/md5" // the ETag of Amazon S3
 	"encoding/hex"
 	"encoding/xml"
@@ -56,6 +57,8 @@ type S3Settings struct {
 	EmptyPages     bool                                // every second page of a listing holds nothing, as with delete markers
 	Fault          func(method, key string) Fault      // asked for every request to an object; nil: none
 	Denied         func(method, key string) bool       // answers AccessDenied
+	Message        string                              // of AccessDenied, in place of the usual one
+	Key            string                              // the access key of temporary credentials that is taken now; AccessKey has expired then
 	Region         string                              // where the bucket is; other regions are redirected. "" is everywhere
 	NoConditions   string                              // a header that is ignored: "If-None-Match" or "If-Match"
 	AlwaysConflict bool                                // If-Match never holds
@@ -133,7 +136,10 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case access == "":
 		refuse(w, 403, "AccessDenied", "Access Denied.")
 		return
-	case access != AccessKey:
+	case settings.Key != "" && access == AccessKey:
+		refuse(w, 400, "ExpiredToken", "The provided token has expired.")
+		return
+	case access != cmp.Or(settings.Key, AccessKey):
 		refuse(w, 403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
 		return
 	case settings.Skewed:
@@ -148,7 +154,7 @@ func (s *S3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if settings.Denied != nil && settings.Denied(r.Method, key) {
-		refuse(w, 403, "AccessDenied", "User: arn:aws:iam::123456789012:user/inkan is not authorized to perform this action.")
+		refuse(w, 403, "AccessDenied", cmp.Or(settings.Message, "User: arn:aws:iam::123456789012:user/inkan is not authorized to perform this action."))
 		return
 	}
 	if key == "" {
