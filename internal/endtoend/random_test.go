@@ -106,6 +106,9 @@ func (s *site) killWithin(verb string) bool {
 	timer.Stop()
 	switch {
 	case killed(err):
+		if err := s.ca.Settle(ctx); err != nil {
+			s.t.Fatalf("the CA still works for a dead process: %v", err)
+		}
 		return true
 	case err != nil:
 		s.t.Fatalf("inkan %s: %v\n%s", verb, err, out.String())

@@ -1,6 +1,7 @@
 package testca
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"slices"
@@ -26,6 +27,9 @@ type recorder struct {
 	mu           sync.Mutex
 	requests     []Request
 	connections  int
+	open         int           // connections
+	working      int           // requests
+	settled      chan struct{} // closed when neither is left; nil if nobody waits
 	orders       int
 	certificates [][]byte
 }
@@ -33,6 +37,8 @@ type recorder struct {
 func (r *recorder) wrap(next http.Handler, checker *checker) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		entry := Request{Time: time.Now(), Method: req.Method, Path: req.URL.Path}
+		r.change(func() { r.working++ })
+		defer r.change(func() { r.working-- })
 		checker.arrived(req)
 		if req.Method == http.MethodPost {
 			body, err := readBody(w, req)
@@ -61,10 +67,44 @@ func (r *recorder) wrap(next http.Handler, checker *checker) http.Handler {
 }
 
 func (r *recorder) connState(_ net.Conn, state http.ConnState) {
-	if state == http.StateNew {
-		r.mu.Lock()
-		r.connections++
+	switch state {
+	case http.StateNew:
+		r.change(func() { r.connections++; r.open++ })
+	case http.StateClosed, http.StateHijacked:
+		r.change(func() { r.open-- })
+	}
+}
+
+// change counts, and tells those who wait for the end of it all.
+func (r *recorder) change(count func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	count()
+	if r.settled != nil && r.open == 0 && r.working == 0 {
+		close(r.settled)
+		r.settled = nil
+	}
+}
+
+// Settle waits until every connection is closed and what came over it is done
+// with: after a client was killed, what it had sent may still be carried out.
+func (c *CA) Settle(ctx context.Context) error {
+	r := &c.record
+	r.mu.Lock()
+	if r.open == 0 && r.working == 0 {
 		r.mu.Unlock()
+		return nil
+	}
+	if r.settled == nil {
+		r.settled = make(chan struct{})
+	}
+	settled := r.settled
+	r.mu.Unlock()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
