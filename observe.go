@@ -13,6 +13,7 @@ import (
 type Observed struct {
 	Name       string
 	Request    *RequestRecord // nil if there is none
+	RequestErr error          // why Request cannot be followed: it is not what [CertificateRequest.Check] lets pass
 	State      State
 	HeldBy     *Owner // the process that works on it now, unless it is known to be dead
 	Abandoned  bool   // a lease whose owner is dead
@@ -76,6 +77,9 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	if o.Request == nil {
 		return o, nil
 	}
+	if o.RequestErr = checkRecorded(name, o.Request); o.RequestErr != nil {
+		return o, nil // its targets are not to be believed either
+	}
 	for _, t := range o.Request.Targets {
 		ot := ObservedTarget{Name: t}
 		target, err := m.target(ctx, t)
@@ -96,6 +100,23 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 		o.Targets = append(o.Targets, ot)
 	}
 	return o, nil
+}
+
+// checkRecorded checks a request that was read from the Store: somebody else may
+// have written it (reliability H13).
+func checkRecorded(name string, r *RequestRecord) error {
+	if r.Deleted {
+		return nil
+	}
+	err := r.Check()
+	if err == nil && r.Name != name {
+		err = fmt.Errorf("it is for %s", Printable(r.Name, 80))
+	}
+	if err == nil {
+		return nil
+	}
+	return Errorf(Operator, "certificate "+name, "what is recorded as asked for cannot be: %w", err).
+		WithHint("ask for it again (inkan issue or inkan apply); Inkan does not write such a request, so see who may write to the store")
 }
 
 func (m *Manager) target(ctx context.Context, name string) (*Target, error) {

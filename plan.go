@@ -428,6 +428,9 @@ func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
 			c.Err = Errorf(Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
 			continue
 		}
+		if c.Err = o.RequestErr; c.Err != nil {
+			continue
+		}
 		c.Steps = PlanCertificate(o, opt, p.At)
 		if o.Version != nil {
 			c.expires = o.Version.validUntil()

@@ -154,6 +154,10 @@ func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions,
 			res.Err = errors.Join(res.Err, err)
 			return res
 		}
+		if o.RequestErr != nil {
+			res.Err = errors.Join(res.Err, o.RequestErr)
+			return res
+		}
 		now := m.now()
 		res.Version = o.Version
 		steps := PlanCertificate(o, opt, now)

@@ -241,6 +241,11 @@ func (v *verifier) certificate(name string) error {
 	if err != nil {
 		return err
 	}
+	if req.exists() {
+		if err := checkRecorded(name, &req.v); err != nil {
+			v.add(Finding{Severity: Broken, Name: name, Key: req.key, What: err.Error()}, nil)
+		}
+	}
 	if !req.exists() && len(v.dues[name]) > 0 {
 		v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry without a request; it is deleted after a day"}, nil)
 	}

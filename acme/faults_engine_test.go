@@ -365,7 +365,7 @@ func TestA17ManyCertificatesNoAccount(t *testing.T) {
 // finished, none twice, whether requests are cut off, refused or lose their
 // replies, and the CA is spared in its first minute: five requests a second.
 func TestA25OutageInTheMiddle(t *testing.T) {
-	names, perSecond := 20, rate.Limit(10*easeRate) // the quick form has no minute
+	names, perSecond := 8, rate.Limit(10*easeRate) // the quick form has no minute
 	if longForm() {
 		names, perSecond = 200, easeRate
 	}

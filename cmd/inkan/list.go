@@ -110,7 +110,7 @@ func (a *app) summaryOf(ctx context.Context, m *inkan.Manager, name string, now 
 		return nil
 	}
 	s := a.summarise(ctx, o, now)
-	if o.VersionErr != nil {
+	if s.err = o.RequestErr; s.err == nil {
 		s.err = o.VersionErr
 	}
 	return &s

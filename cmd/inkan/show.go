@@ -106,6 +106,9 @@ func (a *app) show(ctx context.Context, name string) error {
 	if damaged == nil {
 		damaged = o.VersionErr
 	}
+	if o.RequestErr != nil {
+		damaged = o.RequestErr
+	}
 	if damaged != nil {
 		return failures{{name: name, err: damaged}}
 	}

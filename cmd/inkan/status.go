@@ -131,6 +131,8 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 		return &o.Targets[i]
 	}
 	switch {
+	case o.RequestErr != nil:
+		return statusDamaged, o.RequestErr.Error(), time.Time{}
 	case o.VersionErr != nil:
 		return statusDamaged, o.VersionErr.Error(), next
 	case o.HeldBy != nil:
