@@ -73,6 +73,78 @@ certificates:
 	}
 }
 
+// TestB10StoreAway: the link to the bucket goes down while the CA is up, in each
+// phase of an order. The run ends with a word about the store; when the link is
+// back the same order is finished, and no certificate is lost or made twice.
+func TestB10StoreAway(t *testing.T) {
+	phases := []string{testca.PathFinalize, testca.PathCertificate}
+	if long() {
+		phases = append(phases, testca.PathNewOrder, testca.PathChallenge)
+	}
+	for _, phase := range phases {
+		t.Run(strings.Trim(phase, "/"), func(t *testing.T) {
+			t.Parallel() // most of it is waiting for a store that does not answer
+			f := testaws.StartS3(t, "state")
+			var away, was atomic.Bool
+			f.Set(func(s *testaws.S3Settings) {
+				s.Fault = func(string, string) testaws.Fault {
+					if away.Load() {
+						return testaws.NotDone
+					}
+					return testaws.None
+				}
+			})
+			r := newRig(t, testca.Options{Middleware: func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+					if strings.HasPrefix(req.URL.Path, phase) && was.CompareAndSwap(false, true) {
+						away.Store(true)
+					}
+					next.ServeHTTP(w, req)
+				})
+			}})
+			config := filepath.Join(filepath.Dir(r.data), "inkan.yaml")
+			write(t, config, fmt.Sprintf(`store: {type: s3, bucket: state, endpoint: %q, path_style: true, %s}
+cas:
+  test: {directory: %q, roots: %q}
+accounts:
+  ops: {email: ops@example.com, agree_terms: true}
+solvers:
+  web: {type: webroot, dir: %q}
+targets:
+  live: {type: files, dir: %q}
+defaults: {ca: test, account: ops, validate: web, deploy: [live]}
+certificates:
+  www: {names: [www.example.com]}
+`, f.Endpoint, s3Account, r.ca.DirectoryURL, r.root, r.webroot, filepath.Join(r.data, "live")), 0o600)
+			apply := func() (string, error) {
+				out, err := r.command("--config", config, "apply").CombinedOutput()
+				return string(out), err
+			}
+			if out, err := apply(); err == nil || !strings.Contains(out, "s3 store state/") || !strings.Contains(out, "www") {
+				t.Errorf("while the store was away: %v\n%s", err, out)
+			}
+			away.Store(false)
+			if out, err := apply(); err != nil {
+				t.Errorf("when it was back: %v\n%s", err, out)
+			}
+			if n := len(r.issuedFor("www.example.com")); n != 1 {
+				t.Errorf("the CA issued %d certificates, want 1", n)
+			}
+			want := 1
+			if phase == testca.PathNewOrder {
+				want = 2 // its URL could not be written down
+			}
+			if n := r.ca.Orders(); n != want {
+				t.Errorf("%d orders, want %d", n, want)
+			}
+			if _, err := r.placed("www"); err != nil {
+				t.Error(err)
+			}
+			r.noProofs()
+		})
+	}
+}
+
 // TestDNS01ThroughRoute53 issues a name with its wildcard through a Route 53
 // whose changes take a moment to arrive; Pebble asks its name server.
 func TestDNS01ThroughRoute53(t *testing.T) {
