@@ -13,15 +13,7 @@ import (
 func TestParts(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(name, text string) { writeFile(t, name, text) }
 	command := func(args ...string) {
 		t.Helper()
 		c := exec.Command(args[0], args[1:]...)
@@ -106,5 +98,16 @@ func FuzzBad(f *testing.F) {
 	}
 	if err := run(t.Context(), []string{"fuzz"}, func(name string) string { return "ten" }); err == nil {
 		t.Error("FUZZ_CPU=ten is taken")
+	}
+}
+
+// writeFile writes a file and the directories above it.
+func writeFile(t *testing.T, name, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -170,15 +170,7 @@ func TestCorpora(t *testing.T) {
 // A target's code changes with what it tries, and with nothing else.
 func TestTargetCode(t *testing.T) {
 	t.Chdir(t.TempDir())
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(name, text string) { writeFile(t, name, text) }
 	code := func() string {
 		t.Helper()
 		targets, err := findTargets(t.Context())
