@@ -137,7 +137,8 @@ func (r *reading) over(now time.Time) bool {
 	}
 }
 
-// makeRoom forgets old readings when there are many. h.mu is held.
+// makeRoom forgets old readings when there are many, and then some that found
+// nothing: who makes up tokens must not keep an answer from the CA. h.mu is held.
 func (h *Handler) makeRoom(now time.Time) {
 	if h.known == nil {
 		h.known = map[string]*reading{}
@@ -149,6 +150,24 @@ func (h *Handler) makeRoom(now time.Time) {
 		if r.over(now) {
 			delete(h.known, token)
 		}
+	}
+	for token, r := range h.known {
+		if len(h.known) <= maxKnown*7/8 {
+			return
+		}
+		if r.missing() {
+			delete(h.known, token)
+		}
+	}
+}
+
+// missing reports whether the reading has found nothing.
+func (r *reading) missing() bool {
+	select {
+	case <-r.done:
+		return r.value == ""
+	default:
+		return false
 	}
 }
 

@@ -167,6 +167,19 @@ func TestJ03HandlerFlood(t *testing.T) {
 		if status, _ := get(h, "GET", wellKnown+c.Token); status != 404 {
 			t.Errorf("afterwards: %d", status)
 		}
+		// More tokens than it remembers, within one instant: the CA's is answered.
+		for n := range 10_000 {
+			if status, _ := get(h, "GET", wellKnown+fmt.Sprintf("%030d", 1_000_000+n)); status != 404 {
+				t.Fatalf("made-up token %d: %d", n, status)
+			}
+		}
+		proof := harness.Challenge("www.example.com", 2)
+		if _, err := s.Put(t.Context(), strings.TrimPrefix(wellKnown, "/")+proof.Token, []byte(proof.KeyAuthorization), ""); err != nil {
+			t.Fatal(err)
+		}
+		if status, body := get(h, "GET", wellKnown+proof.Token); status != 200 || body != proof.KeyAuthorization {
+			t.Errorf("the CA's token among made-up ones: %d %q", status, body)
+		}
 	})
 }
 
