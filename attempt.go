@@ -274,7 +274,7 @@ func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
 	err = guarded("CA "+rec.CA, func() (err error) {
 		issued, err = issuer.Issue(ctx, IssueRequest{
 			Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Refusals: withRefusals(st.Refusals, nil, a.m.now()),
-			Limiter: a.m.limits(), Journal: j, Replaces: a.replaces(rec), AfterOutage: st.LastError != nil && st.LastError.NoService == rec.CA,
+			Limiter: a.m.limits(), Journal: j, Replaces: a.replaces(rec), AfterOutage: a.c.afterOutage && st.LastError != nil && st.LastError.NoService == rec.CA,
 			Progress: func(step string) { a.m.progress(a.name, step) },
 		})
 		return err

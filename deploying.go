@@ -170,6 +170,7 @@ func (m *Manager) settle(ctx context.Context, d *deployment, cause error) error 
 		next.Next, next.LastError = time.Time{}, nil
 		e.Kind = EventDeployed
 	} else {
+		m.hasPanicked(d.name, cause)
 		next.Status, next.LastError = DeployFailed, lastError(cause, now)
 		next.Next = deployRetry(cause, next.Attempts, now)
 		e.Kind, e.Message, e.NextTry = EventDeployFailed, next.LastError.Message, next.Next

@@ -40,7 +40,8 @@ func (a *attempt) finish(ctx context.Context, published bool) error {
 func (a *attempt) settled(st State, after *Observed, published bool, now time.Time) State {
 	st.Attempts, st.LastError, st.NotBefore, st.Running, st.Lease = 0, nil, time.Time{}, "", nil
 	if st.ARI.N != after.Current.N {
-		st.ARI = ARIState{N: after.Current.N, Look: firstLook(after)}
+		st.ARI = st.ARI.unheard(after.Current.N)
+		st.ARI.Look = firstLook(after)
 	}
 	st.Revoked = slices.DeleteFunc(slices.Clone(st.Revoked), func(f string) bool {
 		return after.Version == nil || !slices.ContainsFunc(after.Version.Pairs, func(p Pair) bool { return p.Fingerprint().String() == f })
@@ -102,7 +103,13 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 	}
 	f := a.judge(cause, a.lastState(), now)
 	var err error
-	if errors.Is(cause, ErrOrderDead) || kind == Rejected || kind == Bug || !ordered || f.instead != nil {
+	// What a CA got wrong ends the order. A panic here says nothing about the CA,
+	// which may have issued.
+	bug := kind == Bug
+	if a.m.hasPanicked(a.name, cause) && slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) {
+		bug = false
+	}
+	if errors.Is(cause, ErrOrderDead) || kind == Rejected || bug || !ordered || f.instead != nil {
 		err = a.close(ctx, f, f.retry) // F2
 	} else {
 		err = a.end(ctx, f.retry, f.record) // F1

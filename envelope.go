@@ -66,6 +66,9 @@ func open(key string, data []byte, v any) (envelope, error) {
 	if err := json.Unmarshal(e.Body, v); err != nil {
 		return e, &DamagedError{key, "its content does not fit its place"}
 	}
+	if c, ok := v.(cleaner); ok {
+		c.clean()
+	}
 	return e, nil
 }
 

@@ -17,9 +17,9 @@ import (
 func sampleState() State {
 	at := time.Date(2026, 11, 1, 12, 0, 0, 5, time.UTC)
 	return State{Due: "due/cert/0/20261101/12/0000-a.example-0123abcd", Attempts: 3, Running: "0123456789abcdef", NotBefore: at,
-		LastError: &LastError{At: at, Kind: RateLimited, Message: `a <b> & "c" ` + "\u2028 é", Hints: []string{"wait"}},
+		LastError: &LastError{At: at, Kind: RateLimited, Message: `a <b> & "c"  é`, Hints: []string{"wait"}},
 		Lease:     &Lease{Owner: Owner{Host: "h", Boot: "b", PID: 7}, Token: "t", Counter: 9},
-		ARI:       ARIState{N: 2, Start: at, End: at.Add(time.Hour), Pick: at.Add(time.Minute)}, Renewals: []time.Time{at}, Revoked: []string{"ff"}}
+		ARI:       ARIState{N: 2, Start: at, End: at.Add(time.Hour), Pick: at.Add(time.Minute)}, Renewals: []time.Time{at}, Revoked: []string{"ff\u2028"}}
 }
 
 func TestEnvelopeRoundTrip(t *testing.T) {

@@ -34,7 +34,7 @@ func (e *errAlternative) Unwrap() error { return e.error }
 // the next try to the back-off. Pure.
 func (a *attempt) alternative(cause error, st State, now time.Time) *alternative {
 	kind := KindOf(cause)
-	if errors.Is(cause, ErrKeyRefused) && a.req.Key.Mode == KeyReuse && a.o.Version != nil && !st.NewKey {
+	if errors.Is(cause, ErrKeyRefused) && a.req.Key.Mode == KeyReuse && a.req.CSR == nil && a.o.Version != nil && !st.NewKey {
 		return &alternative{later(now, waitOf(cause, now)), "with a new key, as the CA refused the one in use", func(s *State) { s.NewKey = true }}
 	}
 	if st.Instead >= maxInstead || !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||

@@ -90,8 +90,8 @@ type IssueRequest struct {
 	Limiter  Limiter           // never nil
 	Journal  Journal           // never nil
 	Replaces *x509.Certificate // the leaf that this order replaces, or nil; a hint (RFC 9773 section 5)
-	// AfterOutage says that the last try failed with [ErrNoService] at this CA.
-	// Many others may have waited for it too, so an Issuer goes easy on it.
+	// AfterOutage says that the last try of this and of many others failed with
+	// [ErrNoService] at this CA, so that an Issuer goes easy on it.
 	AfterOutage bool
 	// Progress, if not nil, is told the steps. It must return at once.
 	Progress func(step string)

@@ -161,7 +161,19 @@ func (l *storeLimiter) takeOne(ctx context.Context, id string, b Bucket) (fresh 
 // cancelled by one of the takers.
 func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 	errs := make([]error, len(batch))
-	_, err := update(context.WithoutCancel(ctx), l.s, b.Key, func(v *bucketState, exists bool) error {
+	// A Store that panics must not leave the others waiting for ever.
+	err := guarded("limit on "+b.What, func() error { return l.deduct(context.WithoutCancel(ctx), b, batch, errs) })
+	for i, t := range batch {
+		if err != nil {
+			errs[i], t.fresh = err, false
+		}
+		t.done <- errs[i]
+	}
+}
+
+// deduct writes what serve decides for each of batch into errs.
+func (l *storeLimiter) deduct(ctx context.Context, b Bucket, batch []*taker, errs []error) error {
+	_, err := update(ctx, l.s, b.Key, func(v *bucketState, exists bool) error {
 		now := l.now()
 		v.fill(b, now, exists)
 		if v.Taken == nil {
@@ -190,12 +202,7 @@ func (l *storeLimiter) serve(ctx context.Context, b Bucket, batch []*taker) {
 		}
 		return nil
 	})
-	for i, t := range batch {
-		if err != nil {
-			errs[i], t.fresh = err, false
-		}
-		t.done <- errs[i]
-	}
+	return err
 }
 
 func (l *storeLimiter) Back(ctx context.Context, id string, buckets []Bucket) error {

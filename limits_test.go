@@ -1,6 +1,7 @@
 package inkan
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -318,4 +319,31 @@ func TestLimiterStoreFails(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// panickingStore panics at its next Put.
+type panickingStore struct {
+	Store
+	now bool
+}
+
+func (s *panickingStore) Put(ctx context.Context, key string, data []byte, old Rev) (Rev, error) {
+	if s.now {
+		s.now = false
+		panic("out of its mind")
+	}
+	return s.Store.Put(ctx, key, data, old)
+}
+
+// TestC30PanicInLimiter: a Store that panics fails the takers of that moment; it
+// keeps nobody waiting.
+func TestC30PanicInLimiter(t *testing.T) {
+	s := &panickingStore{newFakeStore(), true}
+	l := newLimiter(s, (&fakeClock{t: chainNow}).now)
+	if err := l.Take(t.Context(), "a", []Bucket{orders}); KindOf(err) != Bug {
+		t.Errorf("got %v", err)
+	}
+	if n, err := takeAll(t, l, orders, "b"); n != 5 || KindOf(err) != RateLimited {
+		t.Errorf("afterwards %d tokens, %v", n, err)
+	}
 }

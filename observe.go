@@ -12,8 +12,8 @@ import (
 // Observed is what the Store and the Host know of one certificate.
 type Observed struct {
 	Name       string
-	Request    *RequestRecord // nil if there is none
-	RequestErr error          // why Request cannot be followed: it is not what [CertificateRequest.Check] lets pass
+	Request    *RequestRecord // nil if there is none, or none that can be followed
+	RequestErr error          // why what is recorded cannot be followed; wraps [ErrUnsoundRequest]
 	State      State
 	HeldBy     *Owner // the process that works on it now, unless it is known to be dead
 	Abandoned  bool   // a lease whose owner is dead
@@ -56,7 +56,9 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	}
 	o.Current, o.State = o.current.v, o.state.v
 	if request.exists() {
-		o.Request = &request.v
+		if o.RequestErr = checkRecorded(name, &request.v); o.RequestErr == nil {
+			o.Request = &request.v
+		}
 	}
 	for _, j := range o.journals {
 		o.Orders = append(o.Orders, j.r.v)
@@ -77,10 +79,10 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	if o.Request == nil {
 		return o, nil
 	}
-	if o.RequestErr = checkRecorded(name, o.Request); o.RequestErr != nil {
-		return o, nil // its targets are not to be believed either
-	}
 	for _, t := range o.Request.Targets {
+		if CheckName(t) != nil {
+			continue // of a tombstone: nobody looks what was asked for once
+		}
 		ot := ObservedTarget{Name: t}
 		target, err := m.target(ctx, t)
 		switch {
@@ -102,6 +104,11 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	return o, nil
 }
 
+// ErrUnsoundRequest marks a recorded request that [CertificateRequest.Check]
+// does not let pass, or that is for another certificate: Inkan does not write
+// such a one.
+var ErrUnsoundRequest = errorString("what is recorded as asked for cannot be")
+
 // checkRecorded checks a request that was read from the Store: somebody else may
 // have written it (reliability H13).
 func checkRecorded(name string, r *RequestRecord) error {
@@ -115,8 +122,8 @@ func checkRecorded(name string, r *RequestRecord) error {
 	if err == nil {
 		return nil
 	}
-	return Errorf(Operator, "certificate "+name, "what is recorded as asked for cannot be: %w", err).
-		WithHint("ask for it again (inkan issue or inkan apply); Inkan does not write such a request, so see who may write to the store")
+	return Errorf(Operator, "certificate "+name, "%w: %w", ErrUnsoundRequest, err).
+		WithHint("ask for it again (inkan issue or inkan apply), and see who may write to the store; if a newer inkan wrote it, update this one")
 }
 
 func (m *Manager) target(ctx context.Context, name string) (*Target, error) {

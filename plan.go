@@ -68,6 +68,9 @@ func PlanCertificate(o *Observed, opt PlanOptions, now time.Time) []Step {
 		s.busy = true
 		return []Step{s}
 	}
+	if o.RequestErr != nil {
+		return []Step{step(ActionWait, "%s", o.RequestErr)}
+	}
 	if o.Request == nil {
 		if len(o.Orders) > 0 {
 			return []Step{step(ActionTidy, "an order was left without a request")}
@@ -375,6 +378,8 @@ type CertificatePlan struct {
 
 	met, metHost []string  // due entries that led here
 	expires      time.Time // of the version in force; zero if there is none
+	silent       string    // the CA that gave no service at the last try
+	afterOutage  bool      // many others wait for that CA too
 }
 
 // Actions reports whether anything but waiting is to be done.
@@ -424,20 +429,40 @@ func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
 			c.Err = err
 			continue
 		}
+		if c.Err = o.RequestErr; c.Err != nil {
+			continue
+		}
 		if opt.Names != nil && o.Request == nil {
 			c.Err = Errorf(Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
 			continue
 		}
-		if c.Err = o.RequestErr; c.Err != nil {
-			continue
-		}
 		c.Steps = PlanCertificate(o, opt, p.At)
+		if last := o.State.LastError; last != nil {
+			c.silent = last.NoService
+		}
 		if o.Version != nil {
 			c.expires = o.Version.validUntil()
 			p.noteDoubt(o)
 		}
 	}
 	return p, nil
+}
+
+// herd is how many certificates that wait for one CA are too many for its first
+// seconds after an outage.
+const herd = 6
+
+// noteOutage marks the certificates whose CA gave no service at their last try,
+// where they are many.
+func (p *Plan) noteOutage() {
+	waiting := map[string]int{}
+	for i := range p.Certificates {
+		waiting[p.Certificates[i].silent]++
+	}
+	for i := range p.Certificates {
+		c := &p.Certificates[i]
+		c.afterOutage = c.silent != "" && waiting[c.silent] >= herd
+	}
 }
 
 // noteDoubt remembers whom to ask for the time.

@@ -70,6 +70,8 @@ type ARIState struct {
 	ExplanationURL string    `json:"explanation_url,omitempty"`
 	Error          string    `json:"error,omitempty"`
 	Failing        time.Time `json:"failing,omitzero"` // since when the CA does not answer; zero if it does
+	Misses         int       `json:"misses,omitempty"` // looks in vain since then
+	Told           bool      `json:"told,omitempty"`   // an event has told of it
 }
 
 // Current is the pointer to the version in force: the commit point.

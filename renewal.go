@@ -2,7 +2,6 @@ package inkan
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -55,6 +54,7 @@ const (
 	ariRetry    = time.Hour
 	ariPatience = 12 * time.Hour
 	ariMissed   = 24 * time.Hour // without an answer, until somebody is told
+	ariMisses   = 3              // and looks in that time
 )
 
 // advise takes in what the CA answered about the version n. The instant is
@@ -62,29 +62,27 @@ const (
 func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, err error, now time.Time) ARIState {
 	next := a
 	if next.N != n {
-		next = ARIState{N: n, Failing: a.Failing}
+		next = a.unheard(n)
 	}
 	next.Looked, next.Look, next.Error = now, now.Add(ariLook), ""
 	if err != nil {
 		next.Error = Printable(err.Error(), 500)
-		switch {
-		case errors.Is(err, Rejected): // an answer: there is no advice
-			next.Failing = time.Time{}
-		case next.Failing.IsZero() || farAhead(next.Failing, now):
-			next.Failing = now
+		if KindOf(err) == Rejected { // an answer: there is no advice
+			next.Failing, next.Misses, next.Told = time.Time{}, 0, false
+			return next.until(err, now)
 		}
-		if errors.Is(err, Temporary) && now.Sub(next.Failing) < ariPatience {
+		if next.Misses++; next.Failing.IsZero() || farAhead(next.Failing, now) {
+			next.Failing, next.Misses, next.Told = now, 1, false
+		}
+		if KindOf(err) == Temporary && now.Sub(next.Failing) < ariPatience {
 			next.Look = now.Add(ariRetry)
 		}
-		if ra := RetryAfterOf(err); !ra.IsZero() {
-			next.Look = clampTime(ra, now.Add(ariLookMin), now.Add(ariLookMax))
-		}
-		return next
+		return next.until(err, now)
 	}
 	if !info.RetryAfter.IsZero() {
 		next.Look = clampTime(info.RetryAfter, now.Add(ariLookMin), now.Add(ariLookMax))
 	}
-	next.Failing = time.Time{}
+	next.Failing, next.Misses, next.Told = time.Time{}, 0, false
 	next.ExplanationURL = Printable(info.ExplanationURL, 500)
 	if !info.Start.Equal(next.Start) || !info.End.Equal(next.End) || next.Pick.IsZero() {
 		next.Start, next.End = info.Start, info.End
@@ -98,11 +96,25 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 	return next
 }
 
-// missed reports that the look after before is the first one that has been in
-// vain for a day.
-func (a ARIState) missed(before ARIState) bool {
-	return !a.Failing.IsZero() && a.Looked.Sub(a.Failing) >= ariMissed &&
-		(!before.Failing.Equal(a.Failing) || before.Looked.Sub(before.Failing) < ariMissed)
+// until heeds what an error says about when to look again.
+func (a ARIState) until(err error, now time.Time) ARIState {
+	if ra := RetryAfterOf(err); !ra.IsZero() {
+		a.Look = clampTime(ra, now.Add(ariLookMin), now.Add(ariLookMax))
+	}
+	return a
+}
+
+// missed reports that the CA has been asked in vain for a day, and that nobody
+// was told so yet. A few looks belong to that: a machine that slept between two
+// did not ask.
+func (a ARIState) missed() bool {
+	return !a.Told && a.Misses >= ariMisses && a.Looked.Sub(a.Failing) >= ariMissed
+}
+
+// unheard is what stays of a when another version is in force: whether the CA
+// answers at all.
+func (a ARIState) unheard(n uint64) ARIState {
+	return ARIState{N: n, Failing: a.Failing, Misses: a.Misses, Told: a.Told}
 }
 
 // afterRenewals postpones a renewal that the CA's advice asks for again and

@@ -225,3 +225,42 @@ func TestA12AfterRenewals(t *testing.T) {
 		}
 	}
 }
+
+// TestA16Missed: a day of looks in vain is told once, through a renewal too; two
+// looks with a sleep between them are no day of looks.
+func TestA16Missed(t *testing.T) {
+	leaf := lived(90 * day)
+	down := Errorf(Temporary, "ari", "503")
+	at := chainNow
+	var a ARIState
+	look := func(after time.Duration, n uint64, err error) bool {
+		at = at.Add(after)
+		a = a.advise(n, leaf, &RenewalInfo{Start: at.Add(50 * day), End: at.Add(60 * day)}, err, at)
+		told := a.missed()
+		a.Told = a.Told || told
+		return told
+	}
+	for i, c := range []struct {
+		after time.Duration
+		n     uint64
+		err   error
+		want  bool
+	}{
+		{0, 1, down, false},
+		{48 * time.Hour, 1, down, false}, // the machine was off
+		{time.Hour, 1, down, true},
+		{6 * time.Hour, 1, down, false},
+		{6 * time.Hour, 2, down, false}, // renewed meanwhile
+		{time.Hour, 2, nil, false},      // it answers
+		{6 * time.Hour, 2, down, false},
+		{time.Hour, 2, down, false},
+		{22 * time.Hour, 2, down, false},
+		{time.Hour, 2, down, true},
+		{time.Hour, 2, Errorf(Rejected, "ari", "none"), false}, // so does this
+		{time.Hour, 2, down, false},
+	} {
+		if got := look(c.after, c.n, c.err); got != c.want {
+			t.Errorf("look %d: told is %v: %+v", i+1, got, a)
+		}
+	}
+}

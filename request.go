@@ -112,6 +112,11 @@ func (r *CertificateRequest) Check() error {
 	case r.RequireProfile && r.Profile == "":
 		return fail("a profile is required but none is named")
 	}
+	for _, text := range []string{r.Profile, r.PreferredChain} {
+		if Printable(text, shownName) != text {
+			return fail("%q is no name of a profile or a chain", Printable(text, 80))
+		}
+	}
 	switch r.Key.Mode {
 	case "", KeyNew, KeyReuse:
 	case KeyGiven:
@@ -127,6 +132,9 @@ func (r *CertificateRequest) Check() error {
 		}
 		if err := CheckName(v.Solver); err != nil {
 			return err
+		}
+		if Printable(v.Match+v.Type, shownName) != v.Match+v.Type {
+			return fail("a validation is for %q", Printable(v.Match, 80))
 		}
 	}
 	return nil

@@ -25,6 +25,9 @@ func (m *Manager) Record(ctx context.Context, req CertificateRequest, origin str
 		if err != nil {
 			return false, damagedHint(err)
 		}
+		if checkRecorded(req.Name, &r.v) != nil {
+			r.v.CertificateRequest = CertificateRequest{} // not to be compared with
+		}
 		next := RequestRecord{CertificateRequest: req, Origin: origin, Generation: r.v.Generation + 1}
 		if r.exists() && !r.v.Deleted && !r.v.Unmanaged && sameRequest(r.v.CertificateRequest, req) && r.v.Origin == origin {
 			return false, nil
@@ -70,7 +73,8 @@ func sameRequest(a, b CertificateRequest) bool {
 	return errX == nil && errY == nil && string(x) == string(y)
 }
 
-// Request returns what is recorded under the name, or fs.ErrNotExist.
+// Request returns what is recorded under the name, or fs.ErrNotExist, or an
+// error that wraps [ErrUnsoundRequest].
 func (m *Manager) Request(ctx context.Context, name string) (*RequestRecord, error) {
 	r, err := load[RequestRecord](ctx, m.Store, requestKey(name))
 	if err != nil {
@@ -78,6 +82,9 @@ func (m *Manager) Request(ctx context.Context, name string) (*RequestRecord, err
 	}
 	if !r.exists() || r.v.Deleted {
 		return nil, Errorf(Operator, "certificate "+name, "%w", errNoSuch).WithHint("inkan list shows all of them")
+	}
+	if err := checkRecorded(name, &r.v); err != nil {
+		return nil, err
 	}
 	return &r.v, nil
 }
@@ -107,7 +114,8 @@ func (m *Manager) Unmanage(ctx context.Context, name string) error {
 }
 
 // Requests lists the recorded requests in the order of their names, deleted
-// ones left out. A damaged one is an error in its place; the others follow.
+// ones left out. One that is damaged or cannot be followed is an error in its
+// place; the others follow.
 func (m *Manager) Requests(ctx context.Context) ([]RequestRecord, error) {
 	var all []RequestRecord
 	var errs []error
@@ -120,6 +128,10 @@ func (m *Manager) Requests(ctx context.Context) ([]RequestRecord, error) {
 		case err != nil:
 			errs = append(errs, damagedHint(err))
 		case r.exists() && !r.v.Deleted:
+			if err := checkRecorded(strings.TrimPrefix(key, requestPrefix), &r.v); err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			all = append(all, r.v)
 		}
 	}
@@ -133,7 +145,7 @@ func (m *Manager) Observe(ctx context.Context, name string) (*Observed, error) {
 		return nil, err
 	}
 	o, err := m.observe(ctx, name)
-	if err == nil && (o.Request == nil || o.Request.Deleted) && len(o.Current.Pairs) == 0 {
+	if err == nil && o.RequestErr == nil && (o.Request == nil || o.Request.Deleted) && len(o.Current.Pairs) == 0 {
 		return nil, Errorf(Operator, "certificate "+name, "%w", errNoSuch).WithHint("inkan list shows all of them")
 	}
 	return o, err

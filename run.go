@@ -50,6 +50,7 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 			p = again
 		}
 	}
+	p.noteOutage()
 	r := &Report{Results: make([]Result, len(p.Certificates))}
 	acts := newActivations()
 	var busy []int
@@ -335,15 +336,15 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	m.hasPanicked(o.Name, askErr)
 	st := o.State
 	st.ARI = o.State.ARI.advise(o.Current.N, p.Leaf, info, askErr, now)
 	if askErr != nil {
 		m.log().LogAttrs(ctx, logDecision, "no renewal advice", logName(o.Name), logError(askErr))
 	}
-	if st.ARI.missed(o.State.ARI) {
-		if err := m.tellNoAdvice(ctx, o, st.ARI, p.CA); err != nil {
-			return err
-		}
+	tell := st.ARI.missed()
+	if tell {
+		st.ARI.Told = true
 	}
 	// The due entry moves with the advice.
 	after := *o
@@ -357,6 +358,9 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 		}
 	}
 	err := o.state.save(ctx, m.Store, st)
+	if err == nil && tell { // who saved it tells it
+		err = m.tellNoAdvice(ctx, o, st.ARI, p.CA)
+	}
 	if st.Due == old {
 		return err
 	}
@@ -373,11 +377,10 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 // tellNoAdvice tells, once for as long as it lasts, that the CA has not said
 // for a day when to renew (reliability A16).
 func (m *Manager) tellNoAdvice(ctx context.Context, o *Observed, ari ARIState, ca string) error {
-	e := Event{ID: fmt.Sprintf("advice-%s-%d", o.Name, o.Current.N), At: ari.Failing.Add(ariMissed), Kind: EventNoAdvice, Name: o.Name, N: o.Current.N,
-		Message: fmt.Sprintf("the CA %s has not said since %s when to renew: %s", ca, stamp(ari.Failing), ari.Error),
-		Hint:    "it is renewed by the life that is left, so nothing runs out; but should the CA revoke it, that would not be noticed", NextTry: ari.Look}
 	m.log().LogAttrs(ctx, slog.LevelWarn, "no renewal advice for a day", logName(o.Name), slog.String("ca", ca), slog.Time("since", ari.Failing), slog.String("error", ari.Error))
-	return writeEvent(ctx, m.Store, e)
+	return writeEvent(ctx, m.Store, Event{ID: "advice-" + newID(), At: ari.Looked, Kind: EventNoAdvice, Name: o.Name, N: o.Current.N,
+		Message: fmt.Sprintf("the CA %s was asked %d times since %s when to renew, in vain: %s", ca, ari.Misses, stamp(ari.Failing), ari.Error),
+		Hint:    "it is renewed by the life that is left, so nothing runs out; but should the CA revoke it, that would not be noticed", NextTry: ari.Look})
 }
 
 func (m *Manager) renewalInfo(ctx context.Context, p *Pair) (*RenewalInfo, error) {

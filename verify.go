@@ -100,7 +100,8 @@ func (v *verifier) records() error {
 	return nil
 }
 
-// readable checks the envelope of any value.
+// readable checks the envelope of any value, and that its content is of the kind
+// that belongs there.
 func (v *verifier) readable(s Store, key string) error {
 	data, _, err := s.Get(v.ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,9 +110,35 @@ func (v *verifier) readable(s Store, key string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", key, err)
 	}
-	var body any
-	_, err = open(key, data, &body)
+	_, err = open(key, data, contentOf(key))
 	return err
+}
+
+// contentOf returns what the value at a key is decoded into.
+func contentOf(key string) any {
+	switch family := familyOf(key); {
+	case family == "request":
+		return new(RequestRecord)
+	case family == "state":
+		return new(State)
+	case family == "current":
+		return new(Current)
+	case family == "orders":
+		return new(OrderRecord)
+	case family == "v" && strings.HasSuffix(key, "/cert"):
+		return new(certValue)
+	case family == "v", family == "keys":
+		return new(StoredKey)
+	case family == "accounts":
+		return new(AccountRecord)
+	case family == "limits":
+		return new(bucketState)
+	case family == "events":
+		return new(Event)
+	case family == "deployed":
+		return new(Deployed)
+	}
+	return new(any)
 }
 
 // nameIn returns the certificate that a key speaks of, and files due entries.

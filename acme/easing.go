@@ -16,12 +16,12 @@ const (
 	outageTime = time.Minute // without service, from the first failure on
 	easeTime   = time.Minute // for which a CA is spared once it serves again
 	easeRate   = 4.8         // requests a second: with the burst below five a second over the minute
-	easeBurst  = 10          // a single order goes through as fast as ever
+	easeBurst  = 10          // the first order
 )
 
-// easing spares a CA that comes back from an outage (reliability A25). A process
-// that was there knows of the outage by itself; one that has just begun is told
-// by the orders that failed in it. Safe for concurrent use.
+// easing spares a CA that comes back from an outage (reliability A25): when
+// orders that failed in it are tried again, and the CA has served this process
+// for less than a minute since. Safe for concurrent use.
 type easing struct {
 	perSecond rate.Limit // while the CA is spared
 
@@ -31,54 +31,65 @@ type easing struct {
 	failing time.Time     // since when it does not; zero while it does
 }
 
-// told is called for an order whose last try ended in an outage.
+// told is called for each of many orders whose last try ended in an outage.
 func (e *easing) told() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.limiter == nil && (e.serving.IsZero() || time.Since(e.serving) < easeTime) {
-		e.spare()
+	if e.limiter == nil && (e.away() || time.Since(e.serving) < easeTime) {
+		e.limiter = rate.NewLimiter(e.perSecond, easeBurst)
 	}
 }
 
-// spare begins to hold requests back. The caller holds mu.
-func (e *easing) spare() { e.limiter = rate.NewLimiter(e.perSecond, easeBurst) }
+// away reports whether the CA has not served this process at all, or not for as
+// long as makes an outage. The caller holds mu.
+func (e *easing) away() bool {
+	return e.serving.IsZero() || !e.failing.IsZero() && time.Since(e.failing) >= outageTime
+}
 
 // note takes in how a request ended: whether the CA served it.
 func (e *easing) note(served bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := time.Now()
-	if !served {
-		if e.failing.IsZero() {
-			e.failing = now
-		}
-		return
+	switch {
+	case served && e.away():
+		e.serving, e.failing = time.Now(), time.Time{}
+	case served:
+		e.failing = time.Time{}
+	case e.failing.IsZero():
+		e.failing = time.Now()
 	}
-	if !e.failing.IsZero() && now.Sub(e.failing) >= outageTime {
-		e.serving = now
-		e.spare()
-	}
-	if e.serving.IsZero() {
-		e.serving = now
-	}
-	e.failing = time.Time{}
 }
 
 // wait returns when a request may go out: at once while the CA is still away.
 func (e *easing) wait(ctx context.Context) error {
+	for {
+		pause := e.pause()
+		if pause == 0 {
+			return nil
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// pause lets a request pass (0), or says when to ask again.
+func (e *easing) pause() time.Duration {
 	e.mu.Lock()
-	if !e.serving.IsZero() && time.Since(e.serving) >= easeTime {
+	defer e.mu.Unlock()
+	if e.limiter == nil || e.away() {
+		return 0
+	}
+	left := easeTime - time.Since(e.serving)
+	if left <= 0 {
 		e.limiter = nil
+		return 0
 	}
-	limiter := e.limiter
-	if e.serving.IsZero() {
-		limiter = nil
+	if e.limiter.Allow() {
+		return 0
 	}
-	e.mu.Unlock()
-	if limiter == nil {
-		return nil
-	}
-	return limiter.Wait(ctx)
+	// Not a place in the queue: that would hold it beyond the minute.
+	return min(left, time.Duration(float64(time.Second)/float64(e.perSecond)))
 }
 
 // noService marks err as an [inkan.ErrNoService].

@@ -29,18 +29,47 @@ func TestA25Easing(t *testing.T) {
 		"good service": func(*testing.T, *easing) bool { return false },
 		"a hiccup": func(_ *testing.T, e *easing) bool {
 			e.note(true)
+			time.Sleep(easeTime)
 			e.note(false)
 			time.Sleep(outageTime / 2)
 			e.note(false)
 			e.note(true)
+			e.told()
 			return false
 		},
 		"an outage": func(_ *testing.T, e *easing) bool {
 			e.note(true)
+			time.Sleep(time.Hour)
+			e.note(false)
+			time.Sleep(outageTime)
+			e.note(false)
+			e.told()
+			e.note(true)
+			return true
+		},
+		"an outage, told afterwards": func(_ *testing.T, e *easing) bool {
+			e.note(true)
+			time.Sleep(time.Hour)
+			e.note(false)
+			time.Sleep(outageTime)
+			e.note(true) // by whoever looked first
+			e.told()
+			return true
+		},
+		"an outage that nothing waited for": func(_ *testing.T, e *easing) bool {
 			e.note(false)
 			time.Sleep(outageTime)
 			e.note(true)
+			return false
+		},
+		"the second outage": func(_ *testing.T, e *easing) bool {
 			e.told()
+			e.note(true)
+			time.Sleep(2 * easeTime)
+			e.note(false)
+			time.Sleep(outageTime)
+			e.told()
+			e.note(true)
 			return true
 		},
 		"told before anything is asked": func(t *testing.T, e *easing) bool {

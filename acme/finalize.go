@@ -43,7 +43,8 @@ func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, e
 		return o.read(ctx, o.c.op("order"))
 	}
 	if isProblem(err, badCSR, badPublicKey) {
-		return nil, keyRefused{err}
+		return nil, inkan.Errorf(inkan.Rejected, op, "%w", keyRefused{problemOf(err)}).
+			WithHint("the CA does not take this key or certificate request; try another key type or, if others may know the key, another key")
 	}
 	if err != nil {
 		return nil, err

@@ -44,6 +44,8 @@ func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]chang
 		rec, err := m.Request(ctx, req.Name)
 		c := change{Name: req.Name, request: req}
 		switch {
+		case errors.Is(err, inkan.ErrUnsoundRequest):
+			c.Action, c.Detail = changeChange, "what is recorded cannot be followed"
 		case errors.Is(err, fs.ErrNotExist):
 			c.Action, c.Detail = changeCreate, strings.Join(values(req.Identifiers), " ")
 		case err != nil:
@@ -67,8 +69,13 @@ func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]chang
 		changes = append(changes, c)
 	}
 	recorded, err := m.Requests(ctx)
-	if err != nil && failed == nil {
-		failed = also(failed, failure{err: err})
+	if failed == nil {
+		for _, err := range joined(err) {
+			if e, ok := errors.AsType[*inkan.Error](err); ok && errors.Is(err, inkan.ErrUnsoundRequest) && wanted[strings.TrimPrefix(e.Op, "certificate ")] {
+				continue // this apply mends it
+			}
+			failed = also(failed, failure{err: err})
+		}
 	}
 	for _, rec := range recorded {
 		if rec.Origin == inkan.OriginConfig && !rec.Unmanaged && !wanted[rec.Name] {
@@ -77,6 +84,17 @@ func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]chang
 		}
 	}
 	return changes, failed
+}
+
+// joined takes apart what errors.Join made.
+func joined(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		return many.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
 }
 
 // difference tells how two requests differ, in words; "" if they do not.
@@ -151,7 +169,7 @@ func (a *app) asDesired(ctx context.Context, m *inkan.Manager, c change) (*inkan
 		next.CertificateRequest = *c.request
 	}
 	had := o.Targets
-	o.Request, o.Targets = &next, nil
+	o.Request, o.RequestErr, o.Targets = &next, nil, nil
 	for _, name := range next.Targets {
 		if i := slices.IndexFunc(had, func(t inkan.ObservedTarget) bool { return t.Name == name }); i >= 0 {
 			o.Targets = append(o.Targets, had[i])

@@ -30,7 +30,7 @@ one word on how it is:
   unmanaged       it left the configuration file: kept, not renewed
   revoked         at the CA; it is not renewed by itself
   expired         it is past its time, whatever else is wrong
-  damaged         a stored value cannot be read; nothing of it is served
+  damaged         a stored value cannot be read or followed, and is not used
 
 Below the table stands the reason for every word but ok.`,
 		Args: noArgs,

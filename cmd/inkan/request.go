@@ -36,7 +36,7 @@ func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlag
 	}
 	req := inkan.CertificateRequest{Name: name, CAs: []string{defaultCA}, Account: defaultAccount, KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
 	recorded, err := m.Request(ctx, name)
-	fresh := errors.Is(err, fs.ErrNotExist)
+	fresh := errors.Is(err, fs.ErrNotExist) || errors.Is(err, inkan.ErrUnsoundRequest)
 	switch {
 	case err != nil && !fresh:
 		return nil, err

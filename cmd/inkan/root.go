@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/url"
+	"os"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,6 +51,9 @@ func (a *app) execute(ctx context.Context) int {
 			return exitUnchanged
 		}
 		return exitDone
+	}
+	if p, ok := errors.AsType[*fs.PathError](err); ok && p.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE) {
+		return exitFailed // inkan list --json | head: nobody wants to hear more
 	}
 	a.printError(err)
 	if _, ok := errors.AsType[usageError](err); ok {

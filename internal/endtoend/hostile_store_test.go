@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -49,11 +50,15 @@ func TestH13HostileWriter(t *testing.T) {
 		"request: a solver that is a command": {"request", func(b map[string]any) {
 			b["validations"] = []any{map[string]any{"type": "http-01", "solver": touch}, map[string]any{"type": "http-01", "solver": up + "tmp"}}
 		}, "what is recorded as asked for cannot be"},
-		"request: a CA that is a URL":   {"request", func(b map[string]any) { b["cas"] = []any{evil + "/dir"} }, "what is recorded as asked for cannot be"},
-		"request: a CA that is a path":  {"request", func(b map[string]any) { b["cas"] = []any{up + "dev/null"} }, "what is recorded as asked for cannot be"},
-		"request: names that are paths": {"request", func(b map[string]any) { b["identifiers"] = []any{map[string]any{"type": "dns", "value": up + "x"}} }, "what is recorded as asked for cannot be"},
-		"request: another name":         {"request", func(b map[string]any) { b["name"] = up + "x" }, "what is recorded as asked for cannot be"},
-		"account: its URL elsewhere":    {"accounts", func(b map[string]any) { b["url"] = evil + "/account/1" }, ""},
+		"request: a CA that is a URL":                 {"request", func(b map[string]any) { b["cas"] = []any{evil + "/dir"} }, "what is recorded as asked for cannot be"},
+		"request: a CA that is a path":                {"request", func(b map[string]any) { b["cas"] = []any{up + "dev/null"} }, "what is recorded as asked for cannot be"},
+		"request: names that are paths":               {"request", func(b map[string]any) { b["identifiers"] = []any{map[string]any{"type": "dns", "value": up + "x"}} }, "what is recorded as asked for cannot be"},
+		"request: another name":                       {"request", func(b map[string]any) { b["name"] = up + "x" }, "what is recorded as asked for cannot be"},
+		"request: no CA":                              {"request", func(b map[string]any) { b["cas"] = []any{} }, "what is recorded as asked for cannot be"},
+		"request: no key type":                        {"request", func(b map[string]any) { delete(b, "key_types") }, "what is recorded as asked for cannot be"},
+		"request: nothing":                            {"request", func(b map[string]any) { clear(b) }, "what is recorded as asked for cannot be"},
+		"request: of the configuration, another name": {"request", func(b map[string]any) { b["origin"], b["name"] = "config", "b.example.com" }, "what is recorded as asked for cannot be"},
+		"account: its URL elsewhere":                  {"accounts", func(b map[string]any) { b["url"] = evil + "/account/1" }, ""},
 		"account: a directory of strangers": {"accounts", func(b map[string]any) {
 			list := map[string]string{}
 			for _, name := range []string{"newNonce", "newAccount", "newOrder", "revokeCert", "renewalInfo", "keyChange"} {
@@ -70,8 +75,10 @@ func TestH13HostileWriter(t *testing.T) {
 		"state: entries that are paths": {"state", func(b map[string]any) {
 			b["due"], b["running"] = up+"sentinel", up+"sentinel"
 		}, ""},
+		"state: of another shape":   {"state", func(b map[string]any) { b["last_error"] = map[string]any{"kind": 1} }, "its content does not fit its place"},
+		"account: of another shape": {"accounts", func(b map[string]any) { b["key"] = "none" }, "its content does not fit its place"},
 		"state: advice with escapes": {"state", func(b map[string]any) {
-			b["last_error"] = map[string]any{"at": "2026-01-01T00:00:00Z", "kind": 1, "message": "\x1b]0;evil\x07\x1b[2J\r\n", "hints": []any{"\x1b[31m"}}
+			b["last_error"] = map[string]any{"at": "2026-01-01T00:00:00Z", "kind": "operator", "message": "\x1b]0;evil\x07\x1b[2J\r\n", "hints": []any{"\x1b[31m"}}
 			b["ari"] = map[string]any{"n": 1, "looked": "2026-01-01T00:00:00Z", "error": "\x1b[2J", "explanation_url": "\x1b]8;;" + evil}
 		}, ""},
 		"version: a chain of nonsense": {"v", func(b map[string]any) { b["chains"] = []any{"-----BEGIN PRIVATE KEY-----\n", up} }, "something other than certificates"},
@@ -117,6 +124,9 @@ func TestH13HostileWriter(t *testing.T) {
 			if n := r.ca.Orders() - orders; strings.HasPrefix(what, "request") && n > 0 {
 				t.Errorf("%d orders for a request that is not to be believed", n)
 			}
+			if o, err := r.observe("a.example.com"); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("it could not be deleted: %+v, %v", o, err)
+			}
 			if n := asked.Swap(0); n > 0 {
 				t.Errorf("a stranger was asked %d times", n)
 			}
@@ -130,6 +140,49 @@ func TestH13HostileWriter(t *testing.T) {
 			if err != nil || len(entries) != 4 { // data, www, root.pem, sentinel
 				t.Errorf("beside the data: %v, %v", entries, err)
 			}
+		})
+	}
+}
+
+// TestH13AskedAgain: what was forged is put right by asking again, on the command
+// line and by the configuration file.
+func TestH13AskedAgain(t *testing.T) {
+	r := newRig(t, testca.Options{})
+	r.run(r.issueArgs("a.example.com")...)
+	config := filepath.Join(t.TempDir(), "inkan.yaml")
+	write(t, config, fmt.Sprintf(`cas: {test: {directory: %q, roots: %q}}
+accounts: {default: {email: ops@example.com, agree_terms: true}}
+solvers: {web: {type: webroot, dir: %q}}
+targets: {live: {type: files, dir: %q}}
+defaults: {ca: test, validate: web, deploy: [live]}
+certificates: {c.example.com: {names: [c.example.com]}}
+`, r.ca.DirectoryURL, r.root, r.webroot, filepath.Join(r.data, "live")), 0o600)
+	r.run("--config", config, "apply")
+	for what, edit := range map[string]func(map[string]any){
+		"targets":   func(b map[string]any) { b["targets"] = []any{"../x"} },
+		"name":      func(b map[string]any) { b["name"] = "b.example.com" },
+		"key types": func(b map[string]any) { b["key_types"] = []any{"none"} },
+		"nothing":   func(b map[string]any) { clear(b) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			r.t = t
+			for _, name := range []string{"a.example.com", "c.example.com"} {
+				if err := forge(filepath.Join(r.data, "store", "request", name), edit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.run(r.issueArgs("a.example.com")...)
+			if out := r.run("--config", config, "plan"); !strings.Contains(out, "cannot be followed") {
+				t.Errorf("plan says %s", out)
+			}
+			r.run("--config", config, "apply")
+			if out := r.run("--config", config, "apply"); !strings.Contains(out, "nothing to do") {
+				t.Errorf("apply again says %s", out)
+			}
+			r.run("list")
+			r.run("fsck")
+			r.sound("a.example.com", 1)
+			r.sound("c.example.com", 1)
 		})
 	}
 }

@@ -7,11 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"go/ast"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 )
 
 // listed is what go list tells of a package.
@@ -28,7 +31,8 @@ type listed struct {
 
 // tree is the packages of the module and all that they import.
 type tree struct {
-	own    []*listed // those of the module
+	own    []*listed          // those of the module
+	listed map[string]*listed // all, by import path
 	hashes map[string]string
 }
 
@@ -40,7 +44,7 @@ func readTree(ctx context.Context) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &tree{hashes: map[string]string{}}
+	t := &tree{listed: map[string]*listed{}, hashes: map[string]string{}}
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		p := &listed{}
 		if err := d.Decode(p); errors.Is(err, io.EOF) {
@@ -48,6 +52,7 @@ func readTree(ctx context.Context) (*tree, error) {
 		} else if err != nil {
 			return nil, err
 		}
+		t.listed[p.ImportPath] = p
 		switch {
 		case p.Standard: // the version of Go names it
 		case p.Module != nil && !p.Module.Main:
@@ -61,17 +66,33 @@ func readTree(ctx context.Context) (*tree, error) {
 	}
 }
 
-// code names what a fuzz target tries: the sources of its package and of all
-// that these import, the file that holds the target, and Go. While it is the
+// code names what a fuzz target tries: the sources of its package, the file
+// that holds the target, all that these two import, and Go. While it is the
 // same, what was found holds, whatever else has changed.
-func (t *tree) code(p *listed, file string) (string, error) {
+func (t *tree) code(p *listed, file string, imports []*ast.ImportSpec) (string, error) {
 	own, err := hashFiles(p.Dir, []string{file})
 	if err != nil {
 		return "", err
 	}
+	used := map[string]bool{p.ImportPath: true}
+	for _, path := range p.Deps {
+		used[path] = true
+	}
+	for _, spec := range imports {
+		path, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return "", err
+		}
+		used[path] = true
+		if q := t.listed[path]; q != nil {
+			for _, path := range q.Deps {
+				used[path] = true
+			}
+		}
+	}
 	h := sha256.New()
 	fmt.Fprintln(h, runtime.Version(), own)
-	for _, path := range slices.Sorted(slices.Values(append(slices.Clone(p.Deps), p.ImportPath))) {
+	for _, path := range slices.Sorted(maps.Keys(used)) {
 		if sum, ok := t.hashes[path]; ok {
 			fmt.Fprintln(h, path, sum)
 		}

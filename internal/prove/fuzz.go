@@ -246,7 +246,7 @@ func findTargets(ctx context.Context) ([]*target, error) {
 			for _, d := range source.Decls {
 				if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && fuzzFunc.MatchString(f.Name.Name) {
 					t := &target{Package: p.ImportPath, Dir: dir, Name: f.Name.Name}
-					if t.Code, err = tree.code(p, file); err != nil {
+					if t.Code, err = tree.code(p, file, source.Imports); err != nil {
 						return nil, err
 					}
 					targets = append(targets, t)

@@ -108,6 +108,17 @@ func TestOutOfTime(t *testing.T) {
 	}
 }
 
+// A target that came after the run is on the page, as not run.
+func TestCompare(t *testing.T) {
+	f := fuzzing{Goal: 1, Targets: []*target{{Package: "p", Name: "A", Code: "1", CPU: 2}, {Package: "p", Name: "B", Code: "1", CPU: 2}, {Package: "p", Name: "Gone", CPU: 2}}}
+	f.compare([]*target{{Package: "p", Name: "A", Code: "1"}, {Package: "p", Name: "B", Code: "2"}, {Package: "p", Name: "C", Code: "1"}})
+	for i, want := range []string{"nothing found", "nothing found, in other code", "nothing found, in other code", "not run"} {
+		if got := f.Targets[i].result(f.Goal); got != want {
+			t.Errorf("%s: %s, want %s", f.Targets[i].Name, got, want)
+		}
+	}
+}
+
 // A run that was ended goes on with what it has; a target that failed is tried
 // again, and one whose code has changed.
 func TestResume(t *testing.T) {
@@ -181,7 +192,8 @@ func TestTargetCode(t *testing.T) {
 	}
 	write("go.mod", "module example.com/x\n\ngo 1.26\n")
 	write("a/a.go", "package a\n\nimport _ \"example.com/x/b\"\n")
-	write("a/fuzz_test.go", "package a\n\nimport \"testing\"\n\nfunc FuzzA(f *testing.F) {}\n")
+	write("a/fuzz_test.go", "package a\n\nimport (\n\t\"testing\"\n\n\t_ \"example.com/x/d\"\n)\n\nfunc FuzzA(f *testing.F) {}\n")
+	write("d/d.go", "package d\n")
 	write("b/b.go", "package b\n")
 	write("c/c.go", "package c\n")
 	last := code()
@@ -194,6 +206,7 @@ func TestTargetCode(t *testing.T) {
 		{"docs/x.md", "x\n", false},
 		{"a/a.go", "package a\n\nimport _ \"example.com/x/b\"\n\nvar A int\n", true},
 		{"b/b.go", "package b\n\nvar B int\n", true},
+		{"d/d.go", "package d\n\nvar D int\n", true},
 		{"a/fuzz_test.go", "package a\n\nimport \"testing\"\n\nfunc FuzzA(f *testing.F) { f.Add(1) }\n", true},
 	} {
 		write(c.name, c.text)

@@ -115,10 +115,19 @@ func (f facts) row(b *strings.Builder, part string) {
 	fmt.Fprintf(b, "| %s | %s | %s | %s | %.0f min | %s | %s |\n", part, f.Commit, f.Code, f.Date.Format("2006-01-02 15:04 UTC"), f.Seconds/60, f.Form, f.Machine)
 }
 
-// compare marks the targets whose code is not that of the checkout.
+// compare marks the targets whose code is not that of the checkout, and adds
+// those that were not run.
 func (f *fuzzing) compare(now []*target) {
 	for _, t := range f.Targets {
 		t.outdated = !slices.ContainsFunc(now, func(o *target) bool { return o.Package == t.Package && o.Name == t.Name && o.Code == t.Code })
+	}
+	if f.Targets == nil {
+		return // fuzzing as a whole was not
+	}
+	for _, o := range now {
+		if !slices.ContainsFunc(f.Targets, func(t *target) bool { return o.Package == t.Package && o.Name == t.Name }) {
+			f.Targets = append(f.Targets, o)
+		}
 	}
 }
 
