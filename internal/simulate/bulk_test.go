@@ -56,7 +56,7 @@ func TestL04BusyCA(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		names := fleetWanted(w, few(300, 10_000))
+		names := fleetWanted(w, few(100, 2_000))
 		begin, seen := w.truth(), 0
 		busy, refused := 0, 0
 		free := map[string]time.Time{} // when the CA said that it would take the order
@@ -110,7 +110,7 @@ func TestL06OutageBeforeTheDeadline(t *testing.T) {
 		t.Run(timer.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				names := fleetWanted(w, few(200, 10_000))
+				names := fleetWanted(w, few(60, 1_000))
 				begin := w.truth()
 				var from time.Time
 				back := func() time.Time { return from.Add(8 * time.Hour) }
@@ -151,7 +151,7 @@ func TestM05Poisoned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		count := few(500, 10_000)
+		count := few(150, 10_000)
 		names := make([]string, count)
 		for i := range names {
 			names[i] = fmt.Sprintf("n%d.example", i)
