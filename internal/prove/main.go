@@ -93,10 +93,12 @@ func run(ctx context.Context, args []string, env func(string) string) error {
 	return nil
 }
 
-// command starts a program that ends with ctx and may clean up behind itself.
+// command starts a program that ends with ctx and may clean up behind itself,
+// and so do those that it starts: go test does not end the tests that it runs.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, name, args...)
-	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGINT) }
 	c.WaitDelay = 30 * time.Second
 	return c
 }
