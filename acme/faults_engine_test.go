@@ -375,6 +375,7 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 		"replies lost": testca.DropAfter(),
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel() // most of it is sparing the CA
 			w, p := newProxied(t, testca.Options{Boulder: true})
 			e := w.newEngine(p)
 			process := func() {

@@ -102,6 +102,7 @@ func TestF01ManyProcesses(t *testing.T) {
 
 // TestChaos issues again and again from a CA with its default chaos.
 func TestChaos(t *testing.T) {
+	t.Parallel() // most of it is waiting for validations that sleep
 	rounds := 10
 	if long() {
 		rounds = 200

@@ -19,6 +19,7 @@ import (
 // sleep up to 5 s, authorizations reused by half, Retry-After of 3 and 5 s, a
 // random profile.
 func TestSeparatePebble(t *testing.T) {
+	t.Parallel() // most of it is waiting for validations that sleep
 	rounds := 1
 	if long() {
 		rounds = 200
