@@ -62,17 +62,19 @@ func TestC22RandomKills(t *testing.T) {
 	t.Logf("proof: %d kills over %d certificates in %d sets: %d orders lost with their reply, 0 certificates too many", kills, generations*20, generations, lost)
 }
 
-// generation writes a configuration with 20 certificates of its own.
+// generation writes a configuration with 20 certificates of its own, and an
+// account of its own: a thousand kills take more orders than an account has in
+// three hours.
 func (s *site) generation(g int) (names []string) {
 	s.t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, `cas: {test: {directory: %q, roots: %q}}
-accounts: {default: {email: [ops@example.com], agree_terms: true}}
-solvers: {web: {type: webroot, dir: %q}}
-targets: {live: {type: files, dir: %q}}
-defaults: {ca: test, validate: web, deploy: [live]}
+	fmt.Fprintf(&text, `cas: {test: {directory: %[1]q, roots: %[2]q}}
+accounts: {a%[5]d: {email: [ops@example.com], agree_terms: true}}
+solvers: {web: {type: webroot, dir: %[3]q}}
+targets: {live: {type: files, dir: %[4]q}}
+defaults: {ca: test, account: a%[5]d, validate: web, deploy: [live]}
 certificates:
-`, s.ca.DirectoryURL, s.root, s.rig.webroot, filepath.Join(s.rig.data, "live"))
+`, s.ca.DirectoryURL, s.root, s.rig.webroot, filepath.Join(s.rig.data, "live"), g)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range 20 {
