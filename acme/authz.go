@@ -336,5 +336,5 @@ func solverError(ctx context.Context, name, what string, err error) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx, op, err)
 	}
-	return inkan.Errorf(inkan.KindOf(err), op, "%w", &notShownError{ourSide{fmt.Errorf("%s: %w", what, err)}, name})
+	return inkan.Errorf(inkan.KindOf(err), op, "%w", &notShownError{marked{fmt.Errorf("%s: %w", what, err), inkan.ErrOurSide}, name})
 }

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"github.com/inkan-acme/inkan"
 )
 
 // After an outage everybody's orders wait at once, and a CA that gets them all
@@ -91,11 +89,3 @@ func (e *easing) pause() time.Duration {
 	// Not a place in the queue: that would hold it beyond the minute.
 	return min(left, time.Duration(float64(time.Second)/float64(e.perSecond)))
 }
-
-// noService marks err as an [inkan.ErrNoService].
-type noService struct{ error }
-
-func (e noService) Unwrap() error { return e.error }
-
-// Is implements the interface of errors.Is.
-func (noService) Is(target error) bool { return target == inkan.ErrNoService }

@@ -47,7 +47,7 @@ func (c *Client) refused(op string, p *Problem) error {
 	kind, hint := c.judge(p)
 	var cause error = p
 	if p.Status >= 500 {
-		cause = noService{p}
+		cause = marked{p, inkan.ErrNoService}
 	}
 	e := inkan.Errorf(kind, op, "%w", cause)
 	if p.Status != 0 && p.Type == "" {
@@ -151,3 +151,15 @@ func untrusted(err error) bool {
 func algorithms() string {
 	return string(jose.HS256) + ", " + string(jose.HS384) + ", " + string(jose.HS512)
 }
+
+// marked is an error that is also another for errors.Is, such as
+// [inkan.ErrOurSide], without a word more in its text.
+type marked struct {
+	error
+	as error
+}
+
+func (m marked) Unwrap() error { return m.error }
+
+// Is implements the interface of errors.Is.
+func (m marked) Is(target error) bool { return target == m.as }

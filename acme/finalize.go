@@ -43,7 +43,7 @@ func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, e
 		return o.read(ctx, o.c.op("order"))
 	}
 	if isProblem(err, badCSR, badPublicKey) {
-		return nil, inkan.Errorf(inkan.Rejected, op, "%w", keyRefused{problemOf(err)}).
+		return nil, inkan.Errorf(inkan.Rejected, op, "%w", marked{problemOf(err), inkan.ErrKeyRefused}).
 			WithHint("the CA does not take this key or certificate request; try another key type or, if others may know the key, another key")
 	}
 	if err != nil {
@@ -51,14 +51,6 @@ func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, e
 	}
 	return o.parse(op, resp)
 }
-
-// keyRefused marks err as an [inkan.ErrKeyRefused].
-type keyRefused struct{ error }
-
-func (e keyRefused) Unwrap() error { return e.error }
-
-// Is implements the interface of errors.Is.
-func (keyRefused) Is(target error) bool { return target == inkan.ErrKeyRefused }
 
 // collect downloads the chains of a valid order. It returns nil without an
 // error if the certificate is not for our key, which can only happen when we

@@ -206,13 +206,5 @@ func (o *order) journalError(ctx context.Context, what string, err error) error 
 	if ctx.Err() != nil {
 		return interrupted(ctx, "journal", err)
 	}
-	return inkan.Errorf(inkan.KindOf(err), "journal", "%s it: %w", what, ourSide{err})
+	return inkan.Errorf(inkan.KindOf(err), "journal", "%s it: %w", what, marked{err, inkan.ErrOurSide})
 }
-
-// ourSide marks err as an [inkan.ErrOurSide].
-type ourSide struct{ error }
-
-func (e ourSide) Unwrap() error { return e.error }
-
-// Is implements the interface of errors.Is.
-func (ourSide) Is(target error) bool { return target == inkan.ErrOurSide }

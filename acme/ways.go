@@ -164,7 +164,7 @@ func (o *order) noChallenge(a *authzObject, id inkan.Identifier) error {
 
 // notShownError is the error of a solver that could not show a proof.
 type notShownError struct {
-	ourSide
+	marked
 	solver string
 }
 

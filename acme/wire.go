@@ -213,7 +213,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 		return interrupted(ctx, op, err)
 	}
 	if context.Cause(limited) == errTooSlow {
-		return inkan.Errorf(inkan.Temporary, op, "%w", noService{errTooSlow})
+		return inkan.Errorf(inkan.Temporary, op, "%w", marked{errTooSlow, inkan.ErrNoService})
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the method and URL say nothing new
@@ -222,7 +222,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 		return inkan.Errorf(inkan.Operator, op, "its TLS certificate is not trusted: %w", printableError{err}).
 			WithHint("if this CA has a root of its own, name its file (--ca-root, or roots in the configuration file); if not, somebody stands between")
 	}
-	return inkan.Errorf(inkan.Temporary, op, "%w", noService{printableError{err}})
+	return inkan.Errorf(inkan.Temporary, op, "%w", marked{printableError{err}, inkan.ErrNoService})
 }
 
 // interrupted is the error of work that stops because ctx ended. The journal
