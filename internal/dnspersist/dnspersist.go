@@ -74,9 +74,14 @@ func (draft01) Parse(value string) (Record, error) {
 	if len(value) > maxValue {
 		return r, fmt.Errorf("it is longer than %d bytes", maxValue)
 	}
+	// RFC 8659 section 4.2 allows printable ASCII only. Folding the case of more
+	// would make one domain name of two: strings.ToLower maps U+212A to k.
+	if i := strings.IndexFunc(value, func(c rune) bool { return c != '\t' && (c < ' ' || c > '~') }); i >= 0 {
+		return r, fmt.Errorf("byte %d is no printable ASCII", i+1)
+	}
 	issuer, rest, _ := strings.Cut(value, ";")
 	r.Issuer = strings.TrimSuffix(strings.ToLower(strings.Trim(issuer, " \t")), ".")
-	if r.Issuer == "" || strings.ContainsAny(r.Issuer, " \t=") {
+	if r.Issuer == "" || strings.ContainsAny(r.Issuer, " \t=") || strings.HasSuffix(r.Issuer, ".") {
 		return r, errors.New("it begins with no issuer domain name")
 	}
 	seen := map[string]bool{}

@@ -41,6 +41,7 @@ func TestParse(t *testing.T) {
 	for _, value := range []string{
 		"", ";", "; accounturi=x", "ca.example", "ca.example; accounturi", "ca.example; accounturi=", "v=spf1 -all",
 		"ca.example; accounturi=a; accounturi=b", "ca.example; accounturi=a; persistUntil=soon", "ca.example; accounturi=a; persistUntil=-1",
+		"ca.example..; accounturi=a", "\u212Aa.example; accounturi=a", "ca.example; accounturi=\xff", "ca.example; accounturi=a\nb",
 		"ca.example; accounturi=a; =b", "ca.example; accounturi=" + strings.Repeat("a", 64<<10),
 	} {
 		if got, err := Current().Parse(value); err == nil {
@@ -76,7 +77,11 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		// What was read once is read alike when it is written again.
-		again, err := Current().Parse(Current().Value(r))
+		written := Current().Value(r)
+		if len(written) > maxValue {
+			return // the spaces made it too long
+		}
+		again, err := Current().Parse(written)
 		if err != nil || !cmp.Equal(again, r) {
 			t.Errorf("%q: %+v, then %+v: %v", value, r, again, err)
 		}
