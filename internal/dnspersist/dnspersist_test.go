@@ -73,15 +73,11 @@ func FuzzParse(f *testing.F) {
 	f.Add("a;accounturi==;policy")
 	f.Fuzz(func(t *testing.T, value string) {
 		r, err := Current().Parse(value)
-		if err != nil {
+		if err != nil || len(value) > maxValue-3 { // three parameters get a space each
 			return
 		}
 		// What was read once is read alike when it is written again.
-		written := Current().Value(r)
-		if len(written) > maxValue {
-			return // the spaces made it too long
-		}
-		again, err := Current().Parse(written)
+		again, err := Current().Parse(Current().Value(r))
 		if err != nil || !cmp.Equal(again, r) {
 			t.Errorf("%q: %+v, then %+v: %v", value, r, again, err)
 		}
