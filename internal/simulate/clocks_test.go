@@ -53,7 +53,7 @@ func fleet(n int) []string {
 // one wrong for days or for ever.
 func TestG01ClockOffByAYear(t *testing.T) {
 	t.Parallel()
-	count := few(2, 10)
+	count := few(1, 10)
 	for _, c := range []struct {
 		what  string
 		off   time.Duration
@@ -116,7 +116,7 @@ func TestG01ClockOffByAYear(t *testing.T) {
 // goes on as if nothing had been.
 func TestG01NoTrustWithoutTime(t *testing.T) {
 	t.Parallel()
-	count := few(2, 10)
+	count := few(1, 10)
 	for _, off := range []time.Duration{year, -year} {
 		t.Run(fmt.Sprint(off), func(t *testing.T) {
 			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *inkan.Manager) {
@@ -264,7 +264,7 @@ func (d *targetOfOne) leaf() *x509.Certificate {
 // renewal and in the middle of an order. On wake each due job runs once.
 func TestG04Suspend(t *testing.T) {
 	t.Parallel()
-	count := few(4, 20)
+	count := few(2, 20)
 	for _, at := range []time.Duration{10 * day, 57 * day} {
 		t.Run(fmt.Sprintf("after %v", at), func(t *testing.T) {
 			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *inkan.Manager) {
