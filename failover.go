@@ -164,6 +164,21 @@ func nextCA(o *Observed, st State, now time.Time) (ca string, ok bool) {
 	return cas[0], false
 }
 
+// leftAlone returns the CA that may be asked first, and when, if each that the
+// slack allows asked to be left alone until later; zero if one may be asked now.
+func leftAlone(o *Observed, st State, now time.Time) (ca string, until time.Time) {
+	if _, ok := nextCA(o, st, now); ok {
+		return "", time.Time{}
+	}
+	waits := waitsAt(st.Waits, now)
+	for _, c := range o.Request.CAs[:allowedCAs(o, len(o.Request.CAs), now)] {
+		if at, waiting := waits[c]; waiting && (until.IsZero() || at.Before(until)) {
+			ca, until = c, at
+		}
+	}
+	return ca, until
+}
+
 // allowedCAs returns how many of n CAs may be asked. What decides is the slack
 // that is left, not how often the first one failed: with two CAs the second is
 // asked when half of the time between renewal and expiry has gone by, with

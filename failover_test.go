@@ -405,6 +405,31 @@ func TestFailoverKeepsRetryAfter(t *testing.T) {
 	}
 }
 
+// A04: what the first CA asked for holds against --force too, when the second
+// has issued and the slack allows no other than the first.
+func TestA04ForceAfterFailover(t *testing.T) {
+	p, m := startPicky(t)
+	until := p.w.now().Add(12 * time.Hour)
+	p.mood["first"] = func(inkan.IssueRequest, inkan.OrderRecord) error {
+		return inkan.Errorf(inkan.RateLimited, "new account at first", "slowly").After(until)
+	}
+	must(t, issue(t.Context(), m, p.w.req))
+	p.took(t, "first", "second")
+	p.w.advance(time.Hour)
+	plan, err := m.Plan(t.Context(), inkan.PlanOptions{Names: []string{p.w.req.Name}, Force: true})
+	must(t, err)
+	must(t, m.Run(t.Context(), plan).Err())
+	p.took(t)
+	step := plan.Certificates[0].Steps[0]
+	if step.Action != inkan.ActionWait || !step.At.Equal(until) || !strings.Contains(step.Reason, "first asked to wait until") {
+		t.Errorf("planned %v %q at %s, want to wait until %s", step.Action, step.Reason, step.At, until)
+	}
+	p.w.advance(11 * time.Hour)
+	delete(p.mood, "first")
+	must(t, force(t.Context(), m, p.w.req.Name))
+	p.took(t, "first")
+}
+
 // A CA that refuses the names of a certificate one by one gets a few orders,
 // then none until the pause is over.
 func TestAlternativesEnd(t *testing.T) {

@@ -137,6 +137,11 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 		s.At = due
 		return s
 	}
+	if ca, until := leftAlone(o, st, now); action != ActionLook && !until.IsZero() {
+		s := step(ActionWait, "%s; %s asked to wait until %s", reason, ca, stamp(until))
+		s.At = until
+		return s
+	}
 	return step(action, "%s", reason)
 }
 

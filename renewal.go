@@ -68,12 +68,13 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 	if err != nil {
 		next.Error = Printable(err.Error(), 500)
 		if KindOf(err) == Rejected { // an answer: there is no advice
-			next.Failing, next.Misses, next.Told = time.Time{}, 0, false
-			return next.until(err, now)
+			return next.heard().until(err, now)
 		}
-		if next.Misses++; next.Failing.IsZero() || farAhead(next.Failing, now) {
-			next.Failing, next.Misses, next.Told = now, 1, false
+		if next.Failing.IsZero() || farAhead(next.Failing, now) {
+			next = next.heard()
+			next.Failing = now
 		}
+		next.Misses++
 		if KindOf(err) == Temporary && now.Sub(next.Failing) < ariPatience {
 			next.Look = now.Add(ariRetry)
 		}
@@ -82,7 +83,7 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 	if !info.RetryAfter.IsZero() {
 		next.Look = clampTime(info.RetryAfter, now.Add(ariLookMin), now.Add(ariLookMax))
 	}
-	next.Failing, next.Misses, next.Told = time.Time{}, 0, false
+	next = next.heard()
 	next.ExplanationURL = Printable(info.ExplanationURL, 500)
 	if !info.Start.Equal(next.Start) || !info.End.Equal(next.End) || next.Pick.IsZero() {
 		next.Start, next.End = info.Start, info.End
@@ -109,6 +110,12 @@ func (a ARIState) until(err error, now time.Time) ARIState {
 // did not ask.
 func (a ARIState) missed() bool {
 	return !a.Told && a.Misses >= ariMisses && a.Looked.Sub(a.Failing) >= ariMissed
+}
+
+// heard is a when the CA has answered.
+func (a ARIState) heard() ARIState {
+	a.Failing, a.Misses, a.Told = time.Time{}, 0, false
+	return a
 }
 
 // unheard is what stays of a when another version is in force: whether the CA
