@@ -14,6 +14,7 @@ func TestCasesOf(t *testing.T) {
 		"TestModelC01ToC03Kill":  {"C01", "C02", "C03"},
 		"TestA14A15Replaces":     {"A14", "A15"},
 		"TestWhenToRenew":        nil,
+		"TestRFC2136":            nil,
 		"TestD01FullDuringOrder": {"D01"},
 	} {
 		if got := casesOf(name); !slices.Equal(got, want) {
@@ -25,6 +26,7 @@ func TestCasesOf(t *testing.T) {
 func TestRender(t *testing.T) {
 	const stream = `{"Action":"run","Package":"x/acme","Test":"TestA01Nonces"}
 {"Action":"output","Package":"x/acme","Test":"TestA01Nonces","Output":"    a_test.go:1: proof: 500 of 500 | issued\n"}
+{"Action":"output","Package":"x/acme","Test":"TestA01Nonces","Output":"        inkan: error: presenting the proof: nobody is there\n"}
 {"Action":"pass","Package":"x/acme","Test":"TestA01Nonces","Elapsed":1}
 {"Action":"output","Package":"x/acme","Test":"TestD01Disk","Output":"    SKIPPED: no tmpfs\n"}
 {"Action":"skip","Package":"x/acme","Test":"TestD01Disk"}

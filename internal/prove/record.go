@@ -74,8 +74,9 @@ func (r *record) byCase() map[string][]*outcome {
 	return byCase
 }
 
-// note finds what a test has to say for the page: t.Logf("proof: ...").
-var note = regexp.MustCompile(`proof: (.*)`)
+// note finds what a test has to say for the page: t.Logf("proof: ..."), but not
+// what a program that it ran says of a proof.
+var note = regexp.MustCompile(`^ *\w+\.go:\d+: proof: (.*)`)
 
 func readRecord(in io.Reader) (*record, error) {
 	r := &record{tests: map[string]*outcome{}}
@@ -121,12 +122,15 @@ func readRecord(in io.Reader) (*record, error) {
 }
 
 // named finds the cases that a test's name cites: TestC22KillIssue, or a range
-// as in TestModelC01ToC20Kill.
-var named = regexp.MustCompile(`([A-N])(\d\d)(?:To([A-N])(\d\d))?`)
+// as in TestModelC01ToC20Kill. TestRFC2136 cites none.
+var named = regexp.MustCompile(`([A-N])(\d+)(?:To([A-N])(\d+))?`)
 
 func casesOf(test string) []string {
 	var ids []string
 	for _, m := range named.FindAllStringSubmatch(test, -1) {
+		if len(m[2]) != 2 {
+			continue
+		}
 		if m[3] == "" || m[3] != m[1] {
 			ids = append(ids, m[1]+m[2])
 			continue
