@@ -178,7 +178,7 @@ func (l *localCA) record(ctx context.Context, s inkan.Store, name string) error 
 	if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	opt := inkan.PlanOptions{Names: []string{req.Name}, Asked: true}
+	opt := inkan.PlanOptions{Names: []string{req.Name}, Asked: true, Advice: true}
 	for range 2 {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {
