@@ -60,7 +60,7 @@ func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, 
 			return false, a.failed(ctx, err)
 		}
 	}
-	if rec := a.journals[0].r.v; a.resumed && !rec.Finalizing && !a.wanted(rec) {
+	if rec := a.journals[0].record(); a.resumed && !rec.Finalizing && !a.wanted(rec) {
 		// The request was changed before anything was finalized.
 		return false, a.close(ctx, nil, a.m.now())
 	}
@@ -94,7 +94,7 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 		return err
 	}
 	for _, j := range a.o.journals {
-		if a.id != "" && j.r.v.Attempt == a.id {
+		if a.id != "" && j.record().Attempt == a.id {
 			a.journals = append(a.journals, j)
 		} else {
 			a.stray = append(a.stray, j)
@@ -135,7 +135,7 @@ func (a *attempt) begin(ctx context.Context, lease *Lease) error {
 	// Nobody else knows what we created here.
 	if fresh {
 		for _, j := range a.journals {
-			err = errors.Join(err, a.m.Store.Delete(ctx, j.r.key))
+			err = errors.Join(err, a.m.Store.Delete(ctx, j.key()))
 		}
 	}
 	if err := a.m.Store.Delete(ctx, safety); err != nil {
@@ -226,7 +226,7 @@ func (a *attempt) order(ctx context.Context) (published bool, err error) {
 			}
 			return true, a.announce(ctx, cur.v)
 		}
-		if cur.v.N != a.journals[0].r.v.Base {
+		if cur.v.N != a.journals[0].record().Base {
 			return false, a.superseded(ctx)
 		}
 	}
@@ -236,14 +236,14 @@ func (a *attempt) order(ctx context.Context) (published bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		pairs[j.r.v.KeyType] = sum
+		pairs[j.record().KeyType] = sum
 	}
 	return a.publish(ctx, pairs)
 }
 
 // pair gets one certificate and stores it with its key: rows 5 to 11.
 func (a *attempt) pair(ctx context.Context, j *journal) (PairSum, error) {
-	rec := j.r.v
+	rec := j.record()
 	seq := a.o.Current.Top + 1
 	if rec.Finalizing {
 		// A crash after row 11 leaves the pair complete.

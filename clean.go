@@ -1,41 +1,32 @@
 package inkan
 
-// What people are shown was made printable before it was written. Somebody else
-// may have written it (reliability H13), so it is made printable once more when
-// it is read: clean is called for every record that has it.
-type cleaner interface{ clean() }
-
-func (s *State) clean() {
-	s.LastError.clean()
-	s.ARI.Error, s.ARI.ExplanationURL = Printable(s.ARI.Error, shownText), Printable(s.ARI.ExplanationURL, shownText)
-}
-
-func (d *Deployed) clean() {
-	d.LastError.clean()
-	d.Status = Printable(d.Status, shownName)
-}
-
-func (e *Event) clean() {
-	e.Kind, e.Name, e.Target = EventKind(Printable(string(e.Kind), shownName)), Printable(e.Name, shownName), Printable(e.Target, shownName)
-	e.Message, e.Hint = Printable(e.Message, shownText), Printable(e.Hint, shownText)
-}
-
-func (a *AccountRecord) clean() {
-	a.URL, a.TermsAgreed, a.EABKeyID = Printable(a.URL, shownText), Printable(a.TermsAgreed, shownText), Printable(a.EABKeyID, shownText)
-	for i, c := range a.Contacts {
-		a.Contacts[i] = Printable(c, shownText)
+// clean makes what people are shown printable in a record that was just read.
+// It was made so before it was written, but somebody else may have written it
+// (reliability H13).
+func clean(record any) {
+	switch r := record.(type) {
+	case *State:
+		cleanError(r.LastError)
+		r.ARI.Error, r.ARI.ExplanationURL = Printable(r.ARI.Error, shownText), Printable(r.ARI.ExplanationURL, shownText)
+	case *Deployed:
+		cleanError(r.LastError)
+		r.Status = Printable(r.Status, shownName)
+	case *Event:
+		r.Kind, r.Name, r.Target = EventKind(Printable(string(r.Kind), shownName)), Printable(r.Name, shownName), Printable(r.Target, shownName)
+		r.Message, r.Hint = Printable(r.Message, shownText), Printable(r.Hint, shownText)
+	case *AccountRecord:
+		r.URL, r.TermsAgreed, r.EABKeyID = Printable(r.URL, shownText), Printable(r.TermsAgreed, shownText), Printable(r.EABKeyID, shownText)
+		for i, c := range r.Contacts {
+			r.Contacts[i] = Printable(c, shownText)
+		}
+	case *OrderRecord:
+		r.CA, r.Account, r.OrderURL = Printable(r.CA, shownName), Printable(r.Account, shownName), Printable(r.OrderURL, shownText)
+	case *certValue:
+		r.CA, r.Account, r.Source = Printable(r.CA, shownName), Printable(r.Account, shownName), Printable(r.Source, shownName)
 	}
 }
 
-func (o *OrderRecord) clean() {
-	o.CA, o.Account, o.OrderURL = Printable(o.CA, shownName), Printable(o.Account, shownName), Printable(o.OrderURL, shownText)
-}
-
-func (c *certValue) clean() {
-	c.CA, c.Account, c.Source = Printable(c.CA, shownName), Printable(c.Account, shownName), Printable(c.Source, shownName)
-}
-
-func (e *LastError) clean() {
+func cleanError(e *LastError) {
 	if e == nil {
 		return
 	}

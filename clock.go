@@ -15,11 +15,6 @@ const MaxSkew = time.Hour
 const (
 	// skewWarns is the difference that people are told of.
 	skewWarns = 5 * time.Minute
-	// farthest is the longest time for which anything is put off, with an hour
-	// to spare: advice, failures and requests to wait are looked at again
-	// within a day. An instant further ahead was written by a clock that was
-	// wrong, or is read by one, and binds nobody.
-	farthest = ariLookMax + time.Hour
 )
 
 func farAhead(t, now time.Time) bool { return t.After(now.Add(farthest)) }

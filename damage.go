@@ -50,8 +50,8 @@ func (m *Manager) noteDamage(ctx context.Context, o *Observed) {
 // soundest returns the newest version of a certificate that can be read whole
 // and has not expired, for when the one in force cannot; fs.ErrNotExist if
 // there is none.
-func (m *Manager) soundest(ctx context.Context, name string, now time.Time) (*Version, error) {
-	vs, _ := m.Versions(ctx, name) // what cannot be read is passed over
+func soundest(ctx context.Context, s Store, name string, now time.Time) (*Version, error) {
+	vs, _ := versions(ctx, s, name) // what cannot be read is passed over
 	for i := len(vs) - 1; i >= 0; i-- {
 		v := vs[i]
 		usable := true

@@ -20,6 +20,12 @@ const (
 	dueStamp = "20060102/15/0405"
 )
 
+// farthest is the longest time for which anything is put off, with an hour to
+// spare: advice, failures and requests to wait are looked at again within a day.
+// An instant further ahead was written by a clock that was wrong, or is read by
+// one, and binds nobody.
+const farthest = 25 * time.Hour
+
 func dueKey(queue string, at time.Time, name string) string {
 	at = at.UTC()
 	if at.Year() > 9999 {

@@ -93,9 +93,9 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 	}
 	now := a.m.now()
 	kind := KindOf(cause)
-	ordered := slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.OrderURL != "" })
+	ordered := slices.ContainsFunc(a.journals, func(j *journal) bool { return j.record().OrderURL != "" })
 	expired := errors.Is(cause, ErrOrderDead) && a.resumed && slices.ContainsFunc(a.journals, func(j *journal) bool {
-		return !j.r.v.Expires.IsZero() && j.r.v.Expires.Before(now)
+		return !j.record().Expires.IsZero() && j.record().Expires.Before(now)
 	})
 	if expired {
 		// It ran out while nobody worked on it: a new order, at once.
@@ -106,7 +106,7 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 	// What a CA got wrong ends the order. A panic here says nothing about the CA,
 	// which may have issued.
 	bug := kind == Bug
-	if a.m.hasPanicked(a.name, cause) && slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) {
+	if a.m.hasPanicked(a.name, cause) && slices.ContainsFunc(a.journals, func(j *journal) bool { return j.record().Finalizing }) {
 		bug = false
 	}
 	if errors.Is(cause, ErrOrderDead) || kind == Rejected || bug || !ordered || f.instead != nil {
@@ -137,7 +137,7 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 func (a *attempt) removeOrphans(ctx context.Context) error {
 	var errs []error
 	for _, j := range a.journals {
-		r, err := load[OrderRecord](ctx, a.m.Store, j.r.key)
+		r, err := load[OrderRecord](ctx, a.m.Store, j.key())
 		if err == nil && !r.exists() {
 			err = a.m.removeProofs(ctx, j)
 		}
@@ -170,7 +170,7 @@ type verdict struct {
 // judge decides what follows from a failure. An alternative belongs to the same
 // try: it does not count, and only a limit delays it.
 func (a *attempt) judge(cause error, st State, now time.Time) *verdict {
-	v := &verdict{cause: cause, ca: a.journals[0].r.v.CA, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
+	v := &verdict{cause: cause, ca: a.journals[0].record().CA, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
 	if v.instead != nil {
 		v.retry = v.instead.at
 		return v
@@ -230,8 +230,8 @@ func (a *attempt) close(ctx context.Context, v *verdict, retry time.Time) error 
 		return err
 	}
 	for _, j := range clean {
-		if err := a.m.Store.Delete(ctx, j.r.key); err != nil {
-			return fmt.Errorf("deleting %s: %w", j.r.key, err)
+		if err := a.m.Store.Delete(ctx, j.key()); err != nil {
+			return fmt.Errorf("deleting %s: %w", j.key(), err)
 		}
 	}
 	return nil
@@ -252,7 +252,7 @@ func (m *Manager) cleanUp(ctx context.Context, j *journal) error {
 	if err := m.removeProofs(ctx, j); err != nil {
 		return err
 	}
-	return m.Store.Delete(ctx, j.r.key)
+	return m.Store.Delete(ctx, j.key())
 }
 
 func (m *Manager) removeProofs(ctx context.Context, j *journal) error {
@@ -278,7 +278,7 @@ func (m *Manager) removeProofs(ctx context.Context, j *journal) error {
 // tidy cleans up after orders that state does not name.
 func (m *Manager) tidy(ctx context.Context, o *Observed) error {
 	for _, j := range o.journals {
-		if j.r.v.Attempt == o.State.Running && o.State.Running != "" {
+		if j.record().Attempt == o.State.Running && o.State.Running != "" {
 			continue
 		}
 		// Touch state first: whoever is about to name this journal loses.

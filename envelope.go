@@ -66,9 +66,7 @@ func open(key string, data []byte, v any) (envelope, error) {
 	if err := json.Unmarshal(e.Body, v); err != nil {
 		return e, &DamagedError{key, "its content does not fit its place"}
 	}
-	if c, ok := v.(cleaner); ok {
-		c.clean()
-	}
+	clean(v)
 	return e, nil
 }
 

@@ -161,20 +161,25 @@ func HintsOf(err error) []string {
 
 // RetryAfterOf returns the latest RetryAfter of the *Errors in err, or zero.
 func RetryAfterOf(err error) time.Time {
-	var at time.Time
+	var latest time.Time
+	take := func(at time.Time) {
+		if at.After(latest) {
+			latest = at
+		}
+	}
 	for err != nil {
 		if e, ok := err.(*Error); ok {
-			at = later(at, e.RetryAfter)
+			take(e.RetryAfter)
 		}
 		if many, ok := err.(interface{ Unwrap() []error }); ok {
 			for _, one := range many.Unwrap() {
-				at = later(at, RetryAfterOf(one))
+				take(RetryAfterOf(one))
 			}
-			return at
+			return latest
 		}
 		err = errors.Unwrap(err)
 	}
-	return at
+	return latest
 }
 
 // maxRetryAfter bounds what anybody may ask us to wait (reliability A04).

@@ -38,7 +38,7 @@ func (a *attempt) alternative(cause error, st State, now time.Time) *alternative
 		return &alternative{later(now, waitOf(cause, now)), "with a new key, as the CA refused the one in use", func(s *State) { s.NewKey = true }}
 	}
 	if st.Instead >= maxInstead || !a.asked || kind == Pending || errors.Is(cause, ErrOurSide) ||
-		slices.ContainsFunc(a.journals, func(j *journal) bool { return j.r.v.Finalizing }) && !errors.Is(cause, ErrOrderDead) {
+		slices.ContainsFunc(a.journals, func(j *journal) bool { return j.record().Finalizing }) && !errors.Is(cause, ErrOrderDead) {
 		return nil // no CA was asked, or it may have issued
 	}
 	refusals := refusalsOf(cause)
@@ -57,7 +57,7 @@ func (a *attempt) alternative(cause error, st State, now time.Time) *alternative
 			}}
 		}
 	}
-	ca := a.journals[0].r.v.CA
+	ca := a.journals[0].record().CA
 	left := st
 	left.FailedCAs, left.Waits = append(slices.Clone(st.FailedCAs), ca), waitsAt(st.Waits, now)
 	if !wait.IsZero() {
@@ -120,11 +120,11 @@ func (a *attempt) otherNames(st State, refusals []Refusal) []Identifier {
 	}
 	var out []Identifier
 	for _, r := range refusals {
-		if slices.Contains(a.journals[0].r.v.Identifiers, r.Identifier) && !slices.Contains(out, r.Identifier) {
+		if slices.Contains(a.journals[0].record().Identifiers, r.Identifier) && !slices.Contains(out, r.Identifier) {
 			out = append(out, r.Identifier)
 		}
 	}
-	if len(out) >= len(a.journals[0].r.v.Identifiers) {
+	if len(out) >= len(a.journals[0].record().Identifiers) {
 		return nil
 	}
 	return out

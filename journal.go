@@ -26,11 +26,17 @@ func (j *journal) create(ctx context.Context) error {
 	return j.r.save(ctx, j.s, j.r.v)
 }
 
-func (j *journal) Load(ctx context.Context) (OrderRecord, error) {
+func (j *journal) Load(ctx context.Context) (OrderRecord, error) { return j.record(), nil }
+
+// record returns the order as it was last written or read.
+func (j *journal) record() OrderRecord {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return j.r.v, nil
+	return j.r.v
 }
+
+// key returns where the journal stands.
+func (j *journal) key() string { return j.r.key }
 
 // Update writes through. A conflict means that another process resumed the
 // order because it held our lease for dead: this one must stop.

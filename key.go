@@ -206,8 +206,6 @@ func SPKIHash(pub crypto.PublicKey) (string, error) {
 type StoredKey struct {
 	Form string
 	Data []byte
-
-	forStore bool
 }
 
 // PlainKey is the Form of a key that is stored as it is.
@@ -226,50 +224,22 @@ func (s *StoredKey) Equal(o *StoredKey) bool {
 	return s != nil && o != nil && s.Form == o.Form && bytes.Equal(s.Data, o.Data)
 }
 
-// storedKeyJSON is how a Store keeps a StoredKey.
-type storedKeyJSON struct {
-	Form string `json:"form"`
-	Data []byte `json:"data"`
-}
-
-// MarshalJSON fails but for a value of a Store: see storable.
+// MarshalJSON fails: who writes a record into a Store writes the fields itself.
 func (s StoredKey) MarshalJSON() ([]byte, error) {
-	if !s.forStore {
-		return nil, Errorf(Bug, "private key", "a stored key is written to a Store only")
-	}
-	return json.Marshal(storedKeyJSON{s.Form, s.Data})
+	return nil, Errorf(Bug, "private key", "a stored key is written to a Store only")
 }
 
 // UnmarshalJSON reads what a Store kept.
 func (s *StoredKey) UnmarshalJSON(data []byte) error {
-	var v storedKeyJSON
+	var v struct {
+		Form string `json:"form"`
+		Data []byte `json:"data"`
+	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
 	*s = StoredKey{Form: v.Form, Data: v.Data}
 	return nil
-}
-
-func (s *StoredKey) toStore() *StoredKey {
-	if s == nil {
-		return nil
-	}
-	return &StoredKey{Form: s.Form, Data: s.Data, forStore: true}
-}
-
-// storable returns a record of which the keys may be written.
-func storable(v any) any {
-	switch r := v.(type) {
-	case *StoredKey:
-		return r.toStore()
-	case OrderRecord:
-		r.Key = r.Key.toStore()
-		return r
-	case AccountRecord:
-		r.Key, r.Next = r.Key.toStore(), r.Next.toStore()
-		return r
-	}
-	return v
 }
 
 // Format never shows the data, not even that of a copy.

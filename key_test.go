@@ -188,10 +188,10 @@ func TestN01StoredKeyForm(t *testing.T) {
 		want string
 	}{
 		{k, jsonK},
-		{OrderRecord{Name: "a", Key: k}, `"identifiers":null,"key":` + jsonK + `,"created":`},
+		{OrderRecord{Name: "a", Key: k}, `"identifiers":null,"created":"0001-01-01T00:00:00Z","key":` + jsonK},
 		{OrderRecord{Name: "a"}, `"identifiers":null,"created":`},
-		{AccountRecord{Key: k, Next: n}, `{"key":` + jsonK + `,"next":` + jsonN + `,"created":`},
-		{AccountRecord{}, `{"key":null,"created":`},
+		{AccountRecord{Key: k, Next: n}, `{"created":"0001-01-01T00:00:00Z","key":` + jsonK + `,"next":` + jsonN},
+		{AccountRecord{}, `{"created":"0001-01-01T00:00:00Z","key":null`},
 	} {
 		data, err := seal(c.v, 1, "id")
 		if err != nil || !strings.Contains(string(data), c.want) {

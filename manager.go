@@ -42,6 +42,9 @@ type Manager struct {
 	Now func() time.Time
 	// Log receives decisions with their reasons; nil discards.
 	Log *slog.Logger
+	// Published, if not nil, is told the certificates of which a run published a
+	// version, at its end: whoever serves them reads them again.
+	Published func(ctx context.Context, names []string)
 	// Progress, if not nil, is told every step of every certificate. It may be
 	// called at once from several goroutines and must return at once.
 	Progress func(Progress)
@@ -57,8 +60,6 @@ type Manager struct {
 
 	spaceMu sync.Mutex
 	spaceAt time.Time // when the stores were last seen to have room
-
-	tls tlsCache
 }
 
 // Target is a Deployer of this machine together with a digest of its options:

@@ -61,7 +61,7 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 		}
 	}
 	for _, j := range o.journals {
-		o.Orders = append(o.Orders, j.r.v)
+		o.Orders = append(o.Orders, j.record())
 	}
 	switch m.holderOf(name, o.State.Lease) {
 	case leaseHeld:

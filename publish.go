@@ -75,7 +75,7 @@ func (a *attempt) publish(ctx context.Context, pairs map[KeyType]PairSum) (bool,
 	if err != nil {
 		return false, err
 	}
-	base := a.journals[0].r.v.Base
+	base := a.journals[0].record().Base
 	if cur.v.ID != a.id {
 		if cur.v.N != base {
 			return false, a.superseded(ctx)
@@ -97,7 +97,7 @@ func (a *attempt) publish(ctx context.Context, pairs map[KeyType]PairSum) (bool,
 // superseded: somebody else published meanwhile. What we got is a spare that
 // stays where it is.
 func (a *attempt) superseded(ctx context.Context) error {
-	return writeEvent(ctx, a.m.Store, Event{ID: a.id + "-" + string(EventSuperseded), At: a.journals[0].r.v.Created, Kind: EventSuperseded,
+	return writeEvent(ctx, a.m.Store, Event{ID: a.id + "-" + string(EventSuperseded), At: a.journals[0].record().Created, Kind: EventSuperseded,
 		Name: a.name, Message: "another version was published first; this one is kept as a spare"})
 }
 

@@ -98,8 +98,8 @@ func Ways(validations []Validation, refusals []Refusal, id Identifier) []Validat
 func lastRefused(refusals []Refusal, id Identifier, v Validation) time.Time {
 	var at time.Time
 	for _, r := range refusals {
-		if r.way(id, v) {
-			at = later(at, r.At)
+		if r.way(id, v) && r.At.After(at) {
+			at = r.At
 		}
 	}
 	return at

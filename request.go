@@ -34,6 +34,9 @@ type CertificateRequest struct {
 	AllowSubset bool `json:"allow_subset,omitempty"`
 }
 
+// maxWord bounds the name of a profile, a chain or a challenge type, in bytes.
+const maxWord = 300
+
 // KeyPolicy says where the private key of the next version comes from.
 type KeyPolicy struct {
 	// Mode is "new" (default when empty), "reuse" (the key of the current
@@ -113,7 +116,7 @@ func (r *CertificateRequest) Check() error {
 		return fail("a profile is required but none is named")
 	}
 	for _, text := range []string{r.Profile, r.PreferredChain} {
-		if Printable(text, shownName) != text {
+		if Printable(text, maxWord) != text {
 			return fail("%q is no name of a profile or a chain", Printable(text, 80))
 		}
 	}
@@ -133,7 +136,7 @@ func (r *CertificateRequest) Check() error {
 		if err := CheckName(v.Solver); err != nil {
 			return err
 		}
-		if Printable(v.Match+v.Type, shownName) != v.Match+v.Type {
+		if Printable(v.Match+v.Type, maxWord) != v.Match+v.Type {
 			return fail("a validation is for %q", Printable(v.Match, 80))
 		}
 	}

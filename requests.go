@@ -158,11 +158,17 @@ func (m *Manager) Versions(ctx context.Context, name string) ([]*Version, error)
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
+	return versions(ctx, m.Store, name)
+}
+
+// versions lists the versions of a certificate, oldest first. A version that
+// cannot be read is left out and its error joined.
+func versions(ctx context.Context, s Store, name string) ([]*Version, error) {
 	var vs []*Version
 	var errs []error
 	seen := ""
 	prefix := "v/" + name + "/"
-	for key, err := range m.Store.List(ctx, prefix, "") {
+	for key, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return vs, fmt.Errorf("listing the versions of %s: %w", name, err)
 		}
@@ -171,7 +177,7 @@ func (m *Manager) Versions(ctx context.Context, name string) ([]*Version, error)
 			continue
 		}
 		seen = dir
-		v, err := LoadVersionAt(ctx, m.Store, name, dir, 0)
+		v, err := LoadVersionAt(ctx, s, name, dir, 0)
 		if err != nil {
 			errs = append(errs, err)
 			continue

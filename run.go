@@ -74,7 +74,7 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 		m.tellDone(&r.Results[i], acts, false)
 	})
 	acts.finish(ctx, m, r)
-	m.serveNew(ctx, r)
+	m.tellPublished(ctx, r)
 	for i := range r.Results {
 		m.tellDone(&r.Results[i], acts, true)
 	}
@@ -86,6 +86,19 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 func (m *Manager) tellDone(res *Result, acts *activations, ended bool) {
 	if m.Progress != nil && acts.waiting(res.Name, "") == ended {
 		m.Progress(Progress{Name: res.Name, Done: true, Err: res.Err})
+	}
+}
+
+// tellPublished tells whoever serves what a run published.
+func (m *Manager) tellPublished(ctx context.Context, r *Report) {
+	var names []string
+	for i := range r.Results {
+		if r.Results[i].Issued {
+			names = append(names, r.Results[i].Name)
+		}
+	}
+	if len(names) > 0 && m.Published != nil {
+		m.Published(context.WithoutCancel(ctx), names)
 	}
 }
 

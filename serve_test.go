@@ -26,7 +26,7 @@ func TestServeWhileSwitching(t *testing.T) {
 	m, g := w.process(&gate{}), &gate{}
 	must(t, issue(ctx, m, w.req))
 
-	server := w.process(g)
+	server := &inkan.Certificates{Store: w.process(g).Store, Now: w.now}
 	var watching sync.WaitGroup
 	watchCtx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -15,10 +16,20 @@ import (
 	"time"
 )
 
-// tlsCache serves handshakes from memory: shards of immutable maps, so that a
+// Certificates serves handshakes with what a Store holds, from memory: shards of immutable maps, so that a
 // hit takes one hash, one atomic load and one map look-up, without locks,
 // allocations or clocks.
-type tlsCache struct {
+//
+// All methods may be called at once.
+type Certificates struct {
+	// Store holds the certificates. A reader of current/, v/, names/ and events/
+	// is enough.
+	Store Store
+	// Log receives what could not be read; nil discards.
+	Log *slog.Logger
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+
 	once     sync.Once
 	seed     maphash.Seed
 	named    tlsTable   // names that stand in a certificate
@@ -78,13 +89,12 @@ var ErrNoCertificate = errors.New("no certificate for this server name")
 // GetCertificate fits tls.Config.GetCertificate. It serves the version in
 // force of the certificate for the server name: the exact name, else the
 // wildcard of its parent, else, without a server name, the local address, else
-// the default ([Manager.SetDefault]). The first handshake for a name reads the
-// Store; [Manager.Watch] brings new versions in. Safe for concurrent use.
-func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c := &m.tls
+// the default ([Certificates.SetDefault]). The first handshake for a name reads the
+// Store; [Certificates.Watch] brings new versions in. Safe for concurrent use.
+func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	name := hello.ServerName
 	if name == "" {
-		return m.addressCertificate(hello)
+		return c.addressCertificate(hello)
 	}
 	if !isLower(name) {
 		name = strings.ToLower(name)
@@ -97,10 +107,10 @@ func (m *Manager) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, 
 			return cert, nil
 		}
 		if !e.stale() {
-			return m.defaultCertificate(hello)
+			return c.defaultCertificate(hello)
 		}
 	}
-	return m.loadCertificate(hello, name)
+	return c.loadCertificate(hello, name)
 }
 
 func isLower(s string) bool {
@@ -112,9 +122,9 @@ func isLower(s string) bool {
 	return true
 }
 
-func (c *tlsCache) shard(name string) int { return int(maphash.String(c.seed, name) & 255) }
+func (c *Certificates) shard(name string) int { return int(maphash.String(c.seed, name) & 255) }
 
-func (c *tlsCache) get(name string) *tlsEntry {
+func (c *Certificates) get(name string) *tlsEntry {
 	c.once.Do(c.init)
 	i := c.shard(name)
 	if p := c.named[i].Load(); p != nil {
@@ -128,7 +138,7 @@ func (c *tlsCache) get(name string) *tlsEntry {
 	return nil
 }
 
-func (c *tlsCache) init() {
+func (c *Certificates) init() {
 	c.seed = maphash.MakeSeed()
 	c.versions, c.intern = map[string]*tlsPairs{}, map[string][]byte{}
 }
@@ -159,25 +169,25 @@ func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	return p.certs[0]
 }
 
-func (m *Manager) addressCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Certificates) addressCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if hello.Conn != nil {
 		if host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String()); err == nil {
 			if id, err := ParseIdentifier(host); err == nil {
-				if e := m.tls.get(id.Value); e != nil && !e.stale() {
+				if e := c.get(id.Value); e != nil && !e.stale() {
 					if cert := e.choose(hello); cert != nil {
 						return cert, nil
 					}
-				} else if cert, err := m.loadCertificate(hello, id.Value); err == nil {
+				} else if cert, err := c.loadCertificate(hello, id.Value); err == nil {
 					return cert, nil
 				}
 			}
 		}
 	}
-	return m.defaultCertificate(hello)
+	return c.defaultCertificate(hello)
 }
 
-func (m *Manager) defaultCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if e := m.tls.fallback.Load(); e != nil {
+func (c *Certificates) defaultCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if e := c.fallback.Load(); e != nil {
 		if cert := e.choose(hello); cert != nil {
 			return cert, nil
 		}
@@ -187,10 +197,10 @@ func (m *Manager) defaultCertificate(hello *tls.ClientHelloInfo) (*tls.Certifica
 
 // loadCertificate reads the Store for a name that was never asked for. What a
 // client sends is checked before it becomes part of a key.
-func (m *Manager) loadCertificate(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {
+func (c *Certificates) loadCertificate(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {
 	id, err := ParseIdentifier(name)
 	if err != nil || id.Value != name {
-		return m.defaultCertificate(hello)
+		return c.defaultCertificate(hello)
 	}
 	ctx := hello.Context()
 	if ctx == nil {
@@ -198,21 +208,20 @@ func (m *Manager) loadCertificate(hello *tls.ClientHelloInfo, name string) (*tls
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	e, err := m.tlsEntryFor(ctx, id)
+	e, err := c.entryFor(ctx, id)
 	if err != nil {
-		m.log().Warn("a certificate could not be read for a handshake", "server_name", name, logError(err))
-		return m.defaultCertificate(hello)
+		c.log().Warn("a certificate could not be read for a handshake", "server_name", name, logError(err))
+		return c.defaultCertificate(hello)
 	}
 	if cert := e.choose(hello); cert != nil {
 		return cert, nil
 	}
-	return m.defaultCertificate(hello)
+	return c.defaultCertificate(hello)
 }
 
-// tlsEntryFor reads the certificate for id and remembers it; at once for the
+// entryFor reads the certificate for id and remembers it; at once for the
 // same name only one goroutine reads.
-func (m *Manager) tlsEntryFor(ctx context.Context, id Identifier) (*tlsEntry, error) {
-	c := &m.tls
+func (c *Certificates) entryFor(ctx context.Context, id Identifier) (*tlsEntry, error) {
 	flight, _ := c.load.LoadOrStore(id.Value, &sync.Mutex{})
 	mu := flight.(*sync.Mutex)
 	mu.Lock()
@@ -221,7 +230,7 @@ func (m *Manager) tlsEntryFor(ctx context.Context, id Identifier) (*tlsEntry, er
 	if e := c.get(id.Value); e != nil && !e.stale() {
 		return e, nil
 	}
-	pairs, err := m.findPairs(ctx, id)
+	pairs, err := c.findPairs(ctx, id)
 	if err != nil && len(pairs.certs) == 0 {
 		return nil, err
 	}
@@ -235,7 +244,7 @@ func (m *Manager) tlsEntryFor(ctx context.Context, id Identifier) (*tlsEntry, er
 }
 
 // put remembers an entry; named: its name stands in the certificate.
-func (c *tlsCache) put(e *tlsEntry, named bool) {
+func (c *Certificates) put(e *tlsEntry, named bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	table, full := &c.guests, maxGuests/len(c.guests)
@@ -257,7 +266,7 @@ func (c *tlsCache) put(e *tlsEntry, named bool) {
 // findPairs follows the hints of the name, then those of its wildcard, and
 // checks them against the leaf. Want of a certificate is no error. If something
 // could not be read, it returns the error beside what it found in spite of it.
-func (m *Manager) findPairs(ctx context.Context, id Identifier) (*tlsPairs, error) {
+func (c *Certificates) findPairs(ctx context.Context, id Identifier) (*tlsPairs, error) {
 	candidates := []Identifier{id}
 	if _, parent, ok := strings.Cut(id.Value, "."); ok && id.Type == DNS {
 		candidates = append(candidates, Identifier{DNS, "*." + parent})
@@ -266,12 +275,12 @@ func (m *Manager) findPairs(ctx context.Context, id Identifier) (*tlsPairs, erro
 	var errs []error
 	for _, want := range candidates {
 		prefix := namesPrefix + hintElement(want) + "/"
-		for key, err := range m.Store.List(ctx, prefix, "") {
+		for key, err := range c.Store.List(ctx, prefix, "") {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("listing %s: %w", prefix, err))
 				break
 			}
-			p, err := m.pairsInForce(ctx, strings.TrimPrefix(key, prefix))
+			p, err := c.pairsInForce(ctx, strings.TrimPrefix(key, prefix))
 			if err != nil {
 				errs = append(errs, err)
 				continue
@@ -291,12 +300,11 @@ func (m *Manager) findPairs(ctx context.Context, id Identifier) (*tlsPairs, erro
 
 // pairsInForce returns what the certificate of that name serves; the zero
 // value if there is nothing or its key is elsewhere.
-func (m *Manager) pairsInForce(ctx context.Context, name string) (*tlsPairs, error) {
-	cur, err := load[Current](ctx, m.Store, currentKey(name))
+func (c *Certificates) pairsInForce(ctx context.Context, name string) (*tlsPairs, error) {
+	cur, err := load[Current](ctx, c.Store, currentKey(name))
 	if err != nil || len(cur.v.Pairs) == 0 {
 		return &tlsPairs{}, err
 	}
-	c := &m.tls
 	c.once.Do(c.init)
 	c.sharedMu.Lock()
 	p := c.versions[name]
@@ -304,12 +312,12 @@ func (m *Manager) pairsInForce(ctx context.Context, name string) (*tlsPairs, err
 	if p != nil && p.n == cur.v.N && p.id == cur.v.ID {
 		return p, nil
 	}
-	v, err := LoadVersion(ctx, m.Store, name, cur.v)
+	v, err := LoadVersion(ctx, c.Store, name, cur.v)
 	if _, damaged := errors.AsType[*DamagedError](err); damaged {
 		// The newest sound version serves until a new one is issued.
-		sound, soundErr := m.soundest(ctx, name, m.now())
+		sound, soundErr := soundest(ctx, c.Store, name, c.now())
 		if soundErr == nil {
-			m.log().Warn("the certificate in force is damaged; an older one is served", logName(name), logError(err))
+			c.log().Warn("the certificate in force is damaged; an older one is served", logName(name), logError(err))
 			v, err = sound, nil
 		}
 	}
@@ -324,7 +332,7 @@ func (m *Manager) pairsInForce(ctx context.Context, name string) (*tlsPairs, err
 
 // pairsOf turns a version into what crypto/tls serves. The parsed leaf is kept
 // only where a choice between pairs needs it, and issuers are shared.
-func (c *tlsCache) pairsOf(v *Version) (*tlsPairs, error) {
+func (c *Certificates) pairsOf(v *Version) (*tlsPairs, error) {
 	p := &tlsPairs{certificate: v.Name, n: v.N, id: v.ID, identifiers: v.Identifiers, end: v.Pairs[0].Leaf.NotAfter}
 	for i := range v.Pairs {
 		cert, err := v.Pairs[i].TLS()
@@ -353,4 +361,18 @@ func (c *tlsCache) pairsOf(v *Version) (*tlsPairs, error) {
 	}
 	c.versions[v.Name] = p
 	return p, nil
+}
+
+func (c *Certificates) log() *slog.Logger {
+	if c.Log != nil {
+		return c.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func (c *Certificates) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
 }

@@ -11,13 +11,13 @@ import (
 
 const benchNames = 10_000
 
-// loadedManager has served every one of the names once.
-func loadedManager(tb testing.TB, names int) (m *Manager, hellos []*tls.ClientHelloInfo, perCertificate uint64) {
+// loadedCertificates has served every one of the names once.
+func loadedCertificates(tb testing.TB, names int) (c *Certificates, hellos []*tls.ClientHelloInfo, perCertificate uint64) {
 	tb.Helper()
 	ca := newTestCA(tb, "bench", nil, time.Now().Add(20*365*24*time.Hour))
 	s := newFakeStore()
-	m = &Manager{Store: indexedStore{s, map[string][]string{}}}
-	index := m.Store.(indexedStore).index
+	c = &Certificates{Store: indexedStore{s, map[string][]string{}}}
+	index := c.Store.(indexedStore).index
 	now := time.Now()
 	for i := range names {
 		name := fmt.Sprintf("host%05d.example.com", i)
@@ -29,7 +29,7 @@ func loadedManager(tb testing.TB, names int) (m *Manager, hellos []*tls.ClientHe
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for _, h := range hellos {
-		if _, err := m.GetCertificate(h); err != nil {
+		if _, err := c.GetCertificate(h); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -39,27 +39,27 @@ func loadedManager(tb testing.TB, names int) (m *Manager, hellos []*tls.ClientHe
 	if after.HeapAlloc > before.HeapAlloc {
 		perCertificate = (after.HeapAlloc - before.HeapAlloc) / uint64(names)
 	}
-	return m, hellos, perCertificate
+	return c, hellos, perCertificate
 }
 
 func BenchmarkGetCertificateHot(b *testing.B) {
-	m, hellos, _ := loadedManager(b, benchNames)
+	c, hellos, _ := loadedCertificates(b, benchNames)
 	hello := hellos[4711]
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := m.GetCertificate(hello); err != nil {
+		if _, err := c.GetCertificate(hello); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkGetCertificateRandom10k(b *testing.B) {
-	m, hellos, perCertificate := loadedManager(b, benchNames)
+	c, hellos, perCertificate := loadedCertificates(b, benchNames)
 	order := rand.New(rand.NewPCG(1, 2)).Perm(len(hellos))
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		if _, err := m.GetCertificate(hellos[order[i]]); err != nil {
+		if _, err := c.GetCertificate(hellos[order[i]]); err != nil {
 			b.Fatal(err)
 		}
 		if i++; i == len(order) {

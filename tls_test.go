@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// served is a Manager with certificates in force, and what names them.
+// served is what serves the certificates of a Store.
 type served struct {
 	t   *testing.T
 	s   *fakeStore
-	m   *Manager
+	c   *Certificates
 	ca  *testCA
 	key *PrivateKey
 }
 
 func newServed(t *testing.T) *served {
 	s := newFakeStore()
-	return &served{t, s, &Manager{Store: s}, newTestCA(t, "root", nil, time.Now().Add(3650*day)), testKey(t, ECDSAP256)}
+	return &served{t, s, &Certificates{Store: s}, newTestCA(t, "root", nil, time.Now().Add(3650*day)), testKey(t, ECDSAP256)}
 }
 
 func (s *served) publish(name string, n uint64, names ...string) {
@@ -36,7 +36,7 @@ func (s *served) publish(name string, n uint64, names ...string) {
 // leaf asks for a server name and returns the names of what came.
 func (s *served) leaf(hello *tls.ClientHelloInfo) string {
 	s.t.Helper()
-	c, err := s.m.GetCertificate(hello)
+	c, err := s.c.GetCertificate(hello)
 	if err != nil {
 		return err.Error()
 	}
@@ -99,13 +99,13 @@ func TestGetCertificate(t *testing.T) {
 		}
 	}
 	ctx := t.Context()
-	if err := s.m.SetDefault(ctx, "none"); err == nil {
+	if err := s.c.SetDefault(ctx, "none"); err == nil {
 		t.Error("a certificate that is not there became the default")
 	}
-	if err := s.m.SetDefault(ctx, "../x"); err == nil {
+	if err := s.c.SetDefault(ctx, "../x"); err == nil {
 		t.Error("a bad name became the default")
 	}
-	if err := s.m.SetDefault(ctx, "default"); err != nil {
+	if err := s.c.SetDefault(ctx, "default"); err != nil {
 		t.Fatal(err)
 	}
 	for _, hello := range []*tls.ClientHelloInfo{sni("example.org"), sni(""), at("192.0.2.2"), sni("../etc"), sni("a.b.example.com")} {
@@ -116,7 +116,7 @@ func TestGetCertificate(t *testing.T) {
 	if got := s.leaf(sni("example.com")); got != "example.com,www.example.com #101" {
 		t.Errorf("the default hides others: %s", got)
 	}
-	if err := s.m.SetDefault(ctx, ""); err != nil || s.leaf(sni("example.org")) != none {
+	if err := s.c.SetDefault(ctx, ""); err != nil || s.leaf(sni("example.org")) != none {
 		t.Errorf("taken back: %v", err)
 	}
 }
@@ -177,7 +177,7 @@ func TestJ05MadeUpNames(t *testing.T) {
 	s.publish("_.wild.example", 1, "*.wild.example")
 	s.publish("real", 1, "real.example")
 	s.leaf(sni("real.example"))
-	c := &s.m.tls
+	c := s.c
 	bound := maxGuests / len(c.guests)
 	for _, domain := range []string{"nobody.example", "wild.example"} {
 		for i, n := 0, 0; n < 2*bound; i++ {
@@ -202,8 +202,8 @@ func TestJ05MadeUpNames(t *testing.T) {
 		}
 	}
 	// The names of one certificate share one parsed key.
-	a, errA := s.m.GetCertificate(sni("a.wild.example"))
-	b, errB := s.m.GetCertificate(sni("b.wild.example"))
+	a, errA := s.c.GetCertificate(sni("a.wild.example"))
+	b, errB := s.c.GetCertificate(sni("b.wild.example"))
 	if a != b || errA != nil || errB != nil {
 		t.Errorf("two names of one certificate have %p %v and %p %v", a, errA, b, errB)
 	}
@@ -240,7 +240,7 @@ func TestServeWhileStoreFails(t *testing.T) {
 	s.publish("b", 1, "b.example")
 	s.publish("_.example", 1, "*.example")
 	s.leaf(sni("a.example"))
-	if err := s.m.SetDefault(ctx, "a"); err != nil {
+	if err := s.c.SetDefault(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
 	for _, family := range []string{namesPrefix, "current/", "v/"} {
@@ -250,13 +250,13 @@ func TestServeWhileStoreFails(t *testing.T) {
 			}
 			return nil
 		}
-		s.m.tls.sharedMu.Lock()
-		clear(s.m.tls.versions)
-		s.m.tls.sharedMu.Unlock()
+		s.c.sharedMu.Lock()
+		clear(s.c.versions)
+		s.c.sharedMu.Unlock()
 		for range 2 {
-			s.m.refresh(ctx, []string{"a", "b"})
-			s.m.tls.get("a.example").used.Store(true)
-			s.m.refresh(ctx, nil)
+			s.c.Refresh(ctx, []string{"a", "b"})
+			s.c.get("a.example").used.Store(true)
+			s.c.Refresh(ctx, nil)
 		}
 		if got := s.leaf(sni("a.example")); got != "a.example #101" {
 			t.Errorf("%s: %s", family, got)
@@ -293,11 +293,11 @@ func TestWatch(t *testing.T) {
 		for _, n := range []string{"a.example", "old.example", "b.example", "new.example"} {
 			s.leaf(sni(n))
 		}
-		if err := s.m.SetDefault(ctx, "b"); err != nil {
+		if err := s.c.SetDefault(ctx, "b"); err != nil {
 			t.Fatal(err)
 		}
 		done := make(chan error)
-		go func() { done <- s.m.Watch(ctx, 2*time.Second) }()
+		go func() { done <- s.c.Watch(ctx, 2*time.Second) }()
 		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
 		expect := func(when, name, want string) {
 			t.Helper()
@@ -346,8 +346,8 @@ func TestWatch(t *testing.T) {
 		expect("back as the default", "nobody2.example", "b.example #105")
 
 		wait(3 * watchRecheck)
-		for i := range s.m.tls.named {
-			if p := s.m.tls.named[i].Load(); p != nil && len(*p) > 0 {
+		for i := range s.c.named {
+			if p := s.c.named[i].Load(); p != nil && len(*p) > 0 {
 				t.Errorf("unused names stay: %v", *p)
 			}
 		}
@@ -355,7 +355,7 @@ func TestWatch(t *testing.T) {
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("Watch ended with %v", err)
 		}
-		if n := len(s.m.tls.versions); n != 1 { // the default's
+		if n := len(s.c.versions); n != 1 { // the default's
 			t.Errorf("%d versions stay", n)
 		}
 	})
@@ -374,8 +374,8 @@ func TestChooseByClient(t *testing.T) {
 		leaf := s.ca.leaf(t, key.Public(), []string{"a.example"}, time.Now().Add(-time.Hour), time.Now().Add(day), nil)
 		v.Pairs = append(v.Pairs, Pair{KeyType: kt, Leaf: leaf, Chains: [][]byte{pemOf(leaf, s.ca.cert)}, Key: &StoredKey{Form: PlainKey, Data: data}})
 	}
-	s.m.tls.once.Do(s.m.tls.init)
-	p, err := s.m.tls.pairsOf(v)
+	s.c.once.Do(s.c.init)
+	p, err := s.c.pairsOf(v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -395,10 +395,10 @@ func TestChooseByClient(t *testing.T) {
 // TestGetCertificateAllocates: a hit allocates nothing, and a loaded certificate
 // takes at most 4 KB.
 func TestGetCertificateAllocates(t *testing.T) {
-	m, hellos, perCertificate := loadedManager(t, 500)
+	c, hellos, perCertificate := loadedCertificates(t, 500)
 	i := 0
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := m.GetCertificate(hellos[i%len(hellos)]); err != nil {
+		if _, err := c.GetCertificate(hellos[i%len(hellos)]); err != nil {
 			t.Error(err)
 		}
 		i++
@@ -409,8 +409,8 @@ func TestGetCertificateAllocates(t *testing.T) {
 		t.Errorf("%d bytes for a certificate", perCertificate)
 	}
 	names := slices.Collect(func(yield func(string) bool) {
-		for i := range m.tls.named {
-			if p := m.tls.named[i].Load(); p != nil {
+		for i := range c.named {
+			if p := c.named[i].Load(); p != nil {
 				for n := range *p {
 					if !yield(n) {
 						return

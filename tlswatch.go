@@ -10,15 +10,15 @@ import (
 
 // SetDefault names the certificate that is served when no other fits. An empty
 // name takes it back.
-func (m *Manager) SetDefault(ctx context.Context, certificate string) error {
+func (c *Certificates) SetDefault(ctx context.Context, certificate string) error {
 	if certificate == "" {
-		m.tls.fallback.Store(nil)
+		c.fallback.Store(nil)
 		return nil
 	}
 	if err := CheckName(certificate); err != nil {
 		return err
 	}
-	p, err := m.pairsInForce(ctx, certificate)
+	p, err := c.pairsInForce(ctx, certificate)
 	if err != nil {
 		return damagedHint(err)
 	}
@@ -27,7 +27,7 @@ func (m *Manager) SetDefault(ctx context.Context, certificate string) error {
 	}
 	e := &tlsEntry{}
 	e.set(p)
-	m.tls.fallback.Store(e)
+	c.fallback.Store(e)
 	return nil
 }
 
@@ -40,32 +40,32 @@ const (
 // interval (10 s if zero), and looks at each used name again every five
 // minutes, so that nothing depends on events alone. Names without a
 // certificate are forgotten at each look, so that a first issuance is seen.
-func (m *Manager) Watch(ctx context.Context, interval time.Duration) error {
+func (c *Certificates) Watch(ctx context.Context, interval time.Duration) error {
 	if interval <= 0 {
 		interval = 10 * time.Second
 	}
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	seen := map[string]time.Time{}
-	last, checked := m.now(), time.Now()
+	last, checked := c.now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
 		}
-		now := m.now()
-		changed, err := m.eventsSince(ctx, last.Add(-watchOverlap), seen)
+		now := c.now()
+		changed, err := c.eventsSince(ctx, last.Add(-watchOverlap), seen)
 		if err != nil {
-			m.log().Warn("events could not be read", logError(err))
+			c.log().Warn("events could not be read", logError(err))
 		} else {
 			last = now
 		}
 		if time.Since(checked) >= watchRecheck {
-			m.refresh(ctx, nil)
+			c.Refresh(ctx, nil)
 			checked = time.Now()
 		} else if len(changed) > 0 {
-			m.refresh(ctx, changed)
+			c.Refresh(ctx, changed)
 		}
 		for id, at := range seen {
 			if last.Sub(at) > 3*watchOverlap {
@@ -76,9 +76,9 @@ func (m *Manager) Watch(ctx context.Context, interval time.Duration) error {
 }
 
 // eventsSince returns the certificates that events not seen before speak of.
-func (m *Manager) eventsSince(ctx context.Context, since time.Time, seen map[string]time.Time) ([]string, error) {
+func (c *Certificates) eventsSince(ctx context.Context, since time.Time, seen map[string]time.Time) ([]string, error) {
 	var changed []string
-	for e, err := range Events(ctx, m.Store, since) {
+	for e, err := range Events(ctx, c.Store, since) {
 		if err != nil {
 			return changed, err
 		}
@@ -93,37 +93,23 @@ func (m *Manager) eventsSince(ctx context.Context, since time.Time, seen map[str
 	return changed, nil
 }
 
-// serveNew makes what a run of this Manager published what it serves, at once.
-func (m *Manager) serveNew(ctx context.Context, r *Report) {
-	var names []string
-	for i := range r.Results {
-		if r.Results[i].Issued {
-			names = append(names, r.Results[i].Name)
-		}
-	}
-	if len(names) > 0 {
-		m.refresh(context.WithoutCancel(ctx), names)
-	}
-}
-
-// refresh reads the Store again for the entries of the named certificates, and
+// Refresh reads the Store again for the entries of the named certificates, and
 // for all used entries when names is nil. Entries without a certificate are
 // dropped, as are those that nobody used since the last time. What cannot be
 // read stays as it is.
-func (m *Manager) refresh(ctx context.Context, names []string) {
-	c := &m.tls
+func (c *Certificates) Refresh(ctx context.Context, names []string) {
 	c.once.Do(c.init)
 	inUse := map[string]bool{}
-	m.refreshTable(ctx, &c.named, true, names, inUse)
-	m.refreshTable(ctx, &c.guests, false, names, inUse)
+	c.refreshTable(ctx, &c.named, true, names, inUse)
+	c.refreshTable(ctx, &c.guests, false, names, inUse)
 	if e := c.fallback.Load(); e != nil {
 		name := e.pairs.Load().certificate
 		inUse[name] = true
 		if names == nil || slices.Contains(names, name) {
-			p, err := m.pairsInForce(ctx, name)
+			p, err := c.pairsInForce(ctx, name)
 			switch {
 			case err != nil:
-				m.log().Warn("the default certificate could not be read again; the old one is served", logName(name), logError(err))
+				c.log().Warn("the default certificate could not be read again; the old one is served", logName(name), logError(err))
 			case len(p.certs) == 0: // deleted; it may come back
 				e.set(&tlsPairs{certificate: name})
 			default:
@@ -138,7 +124,7 @@ func (m *Manager) refresh(ctx context.Context, names []string) {
 	}
 }
 
-func (m *Manager) refreshTable(ctx context.Context, table *tlsTable, named bool, names []string, inUse map[string]bool) {
+func (c *Certificates) refreshTable(ctx context.Context, table *tlsTable, named bool, names []string, inUse map[string]bool) {
 	for i := range table {
 		p := table[i].Load()
 		if p == nil {
@@ -159,10 +145,10 @@ func (m *Manager) refreshTable(ctx context.Context, table *tlsTable, named bool,
 			if err != nil {
 				continue
 			}
-			next, err := m.findPairs(ctx, id)
+			next, err := c.findPairs(ctx, id)
 			switch {
 			case err != nil:
-				m.log().Warn("a certificate could not be read again; the old one is served", "server_name", name, logError(err))
+				c.log().Warn("a certificate could not be read again; the old one is served", "server_name", name, logError(err))
 			case len(next.certs) == 0 || slices.Contains(next.identifiers, id) != named:
 				drop = append(drop, name) // the next handshake finds its place
 			default:
@@ -171,12 +157,12 @@ func (m *Manager) refreshTable(ctx context.Context, table *tlsTable, named bool,
 			}
 		}
 		if len(drop) > 0 {
-			m.tls.drop(table, i, drop)
+			c.drop(table, i, drop)
 		}
 	}
 }
 
-func (c *tlsCache) drop(table *tlsTable, shard int, names []string) {
+func (c *Certificates) drop(table *tlsTable, shard int, names []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := maps.Clone(*table[shard].Load())

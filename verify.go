@@ -218,7 +218,7 @@ func (v *verifier) freshState(name string, rev Rev) error {
 // pointTo moves current to the newest sound version. n is above every n that
 // anybody may have seen.
 func (v *verifier) pointTo(name string, cur record[Current]) error {
-	sound, err := v.m.soundest(v.ctx, name, v.now)
+	sound, err := soundest(v.ctx, v.m.Store, name, v.now)
 	if err != nil {
 		return err
 	}

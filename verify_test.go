@@ -140,7 +140,7 @@ func TestD07Damage(t *testing.T) {
 // served checks that a handshake gets a whole pair or nothing, never a damaged one.
 func served(t *testing.T, w *world, m *inkan.Manager, what string) {
 	t.Helper()
-	cert, err := m.GetCertificate(&tls.ClientHelloInfo{ServerName: w.req.Name})
+	cert, err := (&inkan.Certificates{Store: m.Store, Now: w.now}).GetCertificate(&tls.ClientHelloInfo{ServerName: w.req.Name})
 	if err != nil {
 		return
 	}
@@ -224,7 +224,7 @@ func TestDamagedFallsBack(t *testing.T) {
 	}
 	key := "v/" + w.req.Name + "/" + o.Version.Dir() + "/ecdsa-p256/key"
 	overwrite(t, w.store, key, "rot")
-	cert, err := m.GetCertificate(&tls.ClientHelloInfo{ServerName: w.req.Name})
+	cert, err := (&inkan.Certificates{Store: m.Store, Now: w.now}).GetCertificate(&tls.ClientHelloInfo{ServerName: w.req.Name})
 	if err != nil {
 		t.Fatal(err)
 	}

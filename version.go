@@ -44,7 +44,9 @@ func (v *Version) Dir() string { return fmt.Sprintf("%010d-%s", v.Seq, v.ID) }
 func (v *Version) validFrom() time.Time {
 	var from time.Time
 	for i := range v.Pairs {
-		from = later(from, v.Pairs[i].Leaf.NotBefore)
+		if at := v.Pairs[i].Leaf.NotBefore; at.After(from) {
+			from = at
+		}
 	}
 	return from
 }
@@ -52,7 +54,9 @@ func (v *Version) validFrom() time.Time {
 func (v *Version) validUntil() time.Time {
 	until := v.Pairs[0].Leaf.NotAfter
 	for i := range v.Pairs {
-		until = earlier(until, v.Pairs[i].Leaf.NotAfter)
+		if at := v.Pairs[i].Leaf.NotAfter; at.Before(until) {
+			until = at
+		}
 	}
 	return until
 }

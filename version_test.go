@@ -100,7 +100,7 @@ func TestJournalTakenOver(t *testing.T) {
 	if got, err := a.Load(ctx); err != nil || got.OrderURL != "" {
 		t.Errorf("the loser believes in %q, %v", got.OrderURL, err)
 	}
-	if err := s.Delete(ctx, js[0].r.key); err != nil {
+	if err := s.Delete(ctx, js[0].key()); err != nil {
 		t.Fatal(err)
 	}
 	if err := js[0].Update(ctx, func(o *OrderRecord) { o.Finalizing = true }); KindOf(err) != Pending {

@@ -35,14 +35,14 @@ func serve(loaded, asked int, most time.Duration) func(context.Context, *bench) 
 		if err != nil {
 			return result{}, err
 		}
-		m := &inkan.Manager{Store: s}
+		c := &inkan.Certificates{Store: s}
 		names := make([]string, loaded)
 		for i := range names {
 			names[i] = servedName(i)
 		}
 		before := heap()
 		for _, name := range names {
-			if _, err := m.GetCertificate(&tls.ClientHelloInfo{ServerName: name}); err != nil {
+			if _, err := c.GetCertificate(&tls.ClientHelloInfo{ServerName: name}); err != nil {
 				return result{}, fmt.Errorf("%s: %w", name, err)
 			}
 		}
@@ -59,7 +59,7 @@ func serve(loaded, asked int, most time.Duration) func(context.Context, *bench) 
 				hello := &tls.ClientHelloInfo{}
 				for i := 0; tb.Loop(); i++ {
 					hello.ServerName = order[i&(len(order)-1)]
-					if _, err := m.GetCertificate(hello); err != nil {
+					if _, err := c.GetCertificate(hello); err != nil {
 						slow = err
 					}
 				}
@@ -67,7 +67,7 @@ func serve(loaded, asked int, most time.Duration) func(context.Context, *bench) 
 			allocs = r.AllocsPerOp()
 			return time.Duration(float64(r.T.Nanoseconds()) / float64(r.N) * 1000), slow // picoseconds
 		})
-		runtime.KeepAlive(m)
+		runtime.KeepAlive(c)
 		if err != nil {
 			return result{}, err
 		}

@@ -58,7 +58,7 @@ func (s *tlsALPN) Wait(ctx context.Context, challenges []inkan.Challenge) error 
 // [TLSALPN.Serve] lets it see the handshakes.
 //
 //	var proofs solve.TLSALPN
-//	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: manager.GetCertificate}}
+//	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: certificates.GetCertificate}}
 //	proofs.Serve(server)
 //
 // A name can show one proof at a time. Orders that need the same name at once

@@ -26,10 +26,11 @@ type options struct {
 
 // site is a manager of one certificate and the handler that answers its CA.
 type site struct {
-	manager *inkan.Manager
-	proofs  *solve.Handler // goes onto port 80
-	request inkan.CertificateRequest
-	watch   time.Duration // how often to look for new versions; 0: the default
+	manager      *inkan.Manager
+	certificates *inkan.Certificates // what handshakes get
+	proofs       *solve.Handler      // goes onto port 80
+	request      inkan.CertificateRequest
+	watch        time.Duration // how often to look for new versions; 0: the default
 }
 
 // newSite puts a manager together: where things are kept, which CA issues, how
@@ -81,6 +82,7 @@ func newSite(o options) (*site, error) {
 		KeyTypes:    []inkan.KeyType{inkan.ECDSAP256},
 		Validations: []inkan.Validation{{Type: inkan.HTTP01, Solver: "port-80"}},
 	}}
+	s.certificates = &inkan.Certificates{Store: files, Log: slog.Default()}
 	// Requests name CAs and solvers; what the names mean is said here.
 	s.manager = &inkan.Manager{
 		Store: files,
@@ -93,6 +95,8 @@ func newSite(o options) (*site, error) {
 			return client, nil
 		},
 		Solver: func(context.Context, string) (inkan.Solver, error) { return answers, nil },
+		// What was just issued is served at once.
+		Published: s.certificates.Refresh,
 	}
 	return s, nil
 }

@@ -78,13 +78,13 @@ func (s *site) run(ctx context.Context, plain, secure net.Listener) error {
 	app.GET("/", func(c echo.Context) error {
 		return c.String(http.StatusOK, "hello from "+c.Request().Host+"\n")
 	})
-	// The whole of TLS: ask the manager for the certificate of each handshake.
-	config := &tls.Config{GetCertificate: s.manager.GetCertificate}
+	// The whole of TLS: ask for the certificate of each handshake.
+	config := &tls.Config{GetCertificate: s.certificates.GetCertificate}
 
 	g, ctx := errgroup.WithContext(ctx)
 	serve(ctx, g, &http.Server{Handler: front}, func(h *http.Server) error { return h.Serve(plain) })
 	serve(ctx, g, &http.Server{Handler: app, TLSConfig: config}, func(h *http.Server) error { return h.ServeTLS(secure, "", "") })
-	g.Go(func() error { return unlessDone(ctx, s.manager.Watch(ctx, s.watch)) })
+	g.Go(func() error { return unlessDone(ctx, s.certificates.Watch(ctx, s.watch)) })
 	g.Go(func() error { return unlessDone(ctx, s.renewForEver(ctx)) })
 	return g.Wait()
 }

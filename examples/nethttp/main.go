@@ -75,18 +75,18 @@ func (s *site) run(ctx context.Context, plain, secure net.Listener) error {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "https://"+r.Host+r.URL.RequestURI(), http.StatusMovedPermanently)
 	})
-	// The whole of TLS: ask the manager for the certificate of each handshake.
+	// The whole of TLS: ask for the certificate of each handshake.
 	hello := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "hello from %s\n", r.Host)
 		}),
-		TLSConfig: &tls.Config{GetCertificate: s.manager.GetCertificate},
+		TLSConfig: &tls.Config{GetCertificate: s.certificates.GetCertificate},
 	}
 
 	g, ctx := errgroup.WithContext(ctx)
 	serve(ctx, g, &http.Server{Handler: mux}, func(h *http.Server) error { return h.Serve(plain) })
 	serve(ctx, g, hello, func(h *http.Server) error { return h.ServeTLS(secure, "", "") })
-	g.Go(func() error { return unlessDone(ctx, s.manager.Watch(ctx, s.watch)) })
+	g.Go(func() error { return unlessDone(ctx, s.certificates.Watch(ctx, s.watch)) })
 	g.Go(func() error { return unlessDone(ctx, s.renewForEver(ctx)) })
 	return g.Wait()
 }

@@ -47,7 +47,7 @@ func (n *node) serve(t *testing.T, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: n.manager.GetCertificate}, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: (&inkan.Certificates{Store: n.manager.Store}).GetCertificate}, ErrorLog: log.New(io.Discard, "", 0)}
 	n.proofs.Serve(server)
 	go func() { _ = server.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { server.Close() })
