@@ -37,14 +37,16 @@ type ObservedTarget struct {
 	Deployed Deployed
 }
 
-// observe reads everything about one certificate.
+// observe reads everything about one certificate, state before current: whoever
+// publishes in between has moved state since, so that a plan made of an older
+// current loses at row 4 and orders nothing twice.
 func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	o := &Observed{Name: name}
 	var err error
-	if o.current, err = load[Current](ctx, m.Store, currentKey(name)); err != nil {
+	if o.state, err = load[State](ctx, m.Store, stateKey(name)); err != nil {
 		return nil, damagedHint(err)
 	}
-	if o.state, err = load[State](ctx, m.Store, stateKey(name)); err != nil {
+	if o.current, err = load[Current](ctx, m.Store, currentKey(name)); err != nil {
 		return nil, damagedHint(err)
 	}
 	if o.journals, err = journalsOf(ctx, m.Store, name); err != nil {

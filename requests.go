@@ -40,12 +40,12 @@ func (m *Manager) Record(ctx context.Context, req CertificateRequest, origin str
 		if err != nil {
 			return false, errors.Join(err, m.Store.Delete(ctx, due))
 		}
-		if err = r.save(ctx, m.Store, next); err == nil {
-			m.dropDue(ctx, m.Store, old)
-			return true, nil
-		}
-		if !errors.Is(err, ErrConflict) {
+		if err = r.save(ctx, m.Store, next); err != nil && !errors.Is(err, ErrConflict) {
 			return false, err
+		}
+		m.dropDue(ctx, m.Store, old) // ours is in force, whoever recorded the request
+		if err == nil {
+			return true, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return false, err
