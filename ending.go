@@ -40,7 +40,7 @@ func (a *attempt) finish(ctx context.Context, published bool) error {
 func (a *attempt) settled(st State, after *Observed, published bool, now time.Time) State {
 	st.Attempts, st.LastError, st.NotBefore, st.Running, st.Lease = 0, nil, time.Time{}, "", nil
 	if st.ARI.N != after.Current.N {
-		st.ARI = st.ARI.unheard(after.Current.N)
+		st.ARI = unheard(st.ARI, after.Current.N)
 		st.ARI.Look = firstLook(after)
 	}
 	st.Revoked = slices.DeleteFunc(slices.Clone(st.Revoked), func(f string) bool {

@@ -109,7 +109,7 @@ func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 // ErrUnsoundRequest marks a recorded request that [CertificateRequest.Check]
 // does not let pass, or that is for another certificate: Inkan does not write
 // such a one.
-var ErrUnsoundRequest = errorString("what is recorded as asked for cannot be")
+var ErrUnsoundRequest = errors.New("what is recorded as asked for cannot be")
 
 // checkRecorded checks a request that was read from the Store: somebody else may
 // have written it (reliability H13).

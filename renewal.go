@@ -59,31 +59,31 @@ const (
 
 // advise takes in what the CA answered about the version n. The instant is
 // picked once per window and kept.
-func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, err error, now time.Time) ARIState {
+func advise(a ARIState, n uint64, leaf *x509.Certificate, info *RenewalInfo, err error, now time.Time) ARIState {
 	next := a
 	if next.N != n {
-		next = a.unheard(n)
+		next = unheard(a, n)
 	}
 	next.Looked, next.Look, next.Error = now, now.Add(ariLook), ""
 	if err != nil {
 		next.Error = Printable(err.Error(), 500)
 		if KindOf(err) == Rejected { // an answer: there is no advice
-			return next.heard().until(err, now)
+			return until(heard(next), err, now)
 		}
 		if next.Failing.IsZero() || farAhead(next.Failing, now) {
-			next = next.heard()
+			next = heard(next)
 			next.Failing = now
 		}
 		next.Misses++
 		if KindOf(err) == Temporary && now.Sub(next.Failing) < ariPatience {
 			next.Look = now.Add(ariRetry)
 		}
-		return next.until(err, now)
+		return until(next, err, now)
 	}
 	if !info.RetryAfter.IsZero() {
 		next.Look = clampTime(info.RetryAfter, now.Add(ariLookMin), now.Add(ariLookMax))
 	}
-	next = next.heard()
+	next = heard(next)
 	next.ExplanationURL = Printable(info.ExplanationURL, 500)
 	if !info.Start.Equal(next.Start) || !info.End.Equal(next.End) || next.Pick.IsZero() {
 		next.Start, next.End = info.Start, info.End
@@ -98,7 +98,7 @@ func (a ARIState) advise(n uint64, leaf *x509.Certificate, info *RenewalInfo, er
 }
 
 // until heeds what an error says about when to look again.
-func (a ARIState) until(err error, now time.Time) ARIState {
+func until(a ARIState, err error, now time.Time) ARIState {
 	if ra := RetryAfterOf(err); !ra.IsZero() {
 		a.Look = clampTime(ra, now.Add(ariLookMin), now.Add(ariLookMax))
 	}
@@ -108,19 +108,19 @@ func (a ARIState) until(err error, now time.Time) ARIState {
 // missed reports that the CA has been asked in vain for a day, and that nobody
 // was told so yet. A few looks belong to that: a machine that slept between two
 // did not ask.
-func (a ARIState) missed() bool {
+func missed(a ARIState) bool {
 	return !a.Told && a.Misses >= ariMisses && a.Looked.Sub(a.Failing) >= ariMissed
 }
 
 // heard is a when the CA has answered.
-func (a ARIState) heard() ARIState {
+func heard(a ARIState) ARIState {
 	a.Failing, a.Misses, a.Told = time.Time{}, 0, false
 	return a
 }
 
 // unheard is what stays of a when another version is in force: whether the CA
 // answers at all.
-func (a ARIState) unheard(n uint64) ARIState {
+func unheard(a ARIState, n uint64) ARIState {
 	return ARIState{N: n, Failing: a.Failing, Misses: a.Misses, Told: a.Told}
 }
 

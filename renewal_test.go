@@ -88,7 +88,7 @@ func TestA12Windows(t *testing.T) {
 			info := &RenewalInfo{Start: c.start, End: c.end}
 			local := whenToRenew("a.example", leaf, ARIState{}).at
 			for range 20 {
-				ari := ARIState{}.advise(1, leaf, info, nil, chainNow)
+				ari := advise(ARIState{}, 1, leaf, info, nil, chainNow)
 				r := whenToRenew("a.example", leaf, ari)
 				switch {
 				case c.sane && (!r.byCA || ari.Pick.Before(c.start) || !ari.Pick.Before(c.end) || !r.at.Equal(ari.Pick)):
@@ -114,34 +114,34 @@ func TestA12Windows(t *testing.T) {
 func TestA12Pick(t *testing.T) {
 	leaf := lived(90 * day)
 	info := &RenewalInfo{Start: chainNow.Add(50 * day), End: chainNow.Add(60 * day), ExplanationURL: "https://ca.example/why\x1b[31m"}
-	first := ARIState{}.advise(1, leaf, info, nil, chainNow)
+	first := advise(ARIState{}, 1, leaf, info, nil, chainNow)
 	if strings.ContainsFunc(first.ExplanationURL, hidden) {
 		t.Errorf("the explanation is %q", first.ExplanationURL)
 	}
 	state := first
 	for range 20 {
-		state = state.advise(1, leaf, info, nil, chainNow.Add(day))
+		state = advise(state, 1, leaf, info, nil, chainNow.Add(day))
 		if !state.Pick.Equal(first.Pick) {
 			t.Fatal("the instant moved in the same window")
 		}
 	}
-	failed := state.advise(1, leaf, nil, errors.New("503"), chainNow.Add(2*day))
+	failed := advise(state, 1, leaf, nil, errors.New("503"), chainNow.Add(2*day))
 	if !failed.Pick.Equal(first.Pick) || failed.Error == "" {
 		t.Errorf("a failed look forgot the pick: %+v", failed)
 	}
-	if again := failed.advise(1, leaf, info, nil, chainNow.Add(3*day)); again.Error != "" || !again.Pick.Equal(first.Pick) {
+	if again := advise(failed, 1, leaf, info, nil, chainNow.Add(3*day)); again.Error != "" || !again.Pick.Equal(first.Pick) {
 		t.Errorf("after the failure: %+v", again)
 	}
 	pulled := &RenewalInfo{Start: chainNow.Add(-2 * day), End: chainNow.Add(-day)}
-	moved := state.advise(1, leaf, pulled, nil, chainNow)
+	moved := advise(state, 1, leaf, pulled, nil, chainNow)
 	if r := whenToRenew("a", leaf, moved); r.at.After(chainNow) || !r.byCA {
 		t.Errorf("a window in the past: %+v", r)
 	}
-	insane := moved.advise(1, leaf, &RenewalInfo{Start: chainNow, End: chainNow.Add(400 * day)}, nil, chainNow)
+	insane := advise(moved, 1, leaf, &RenewalInfo{Start: chainNow, End: chainNow.Add(400 * day)}, nil, chainNow)
 	if !insane.Pick.IsZero() {
 		t.Errorf("the pick of a window that is gone stays: %+v", insane)
 	}
-	next := moved.advise(2, leaf, info, nil, chainNow)
+	next := advise(moved, 2, leaf, info, nil, chainNow)
 	if next.N != 2 || next.Pick.Equal(moved.Pick) {
 		t.Errorf("the next version: %+v", next)
 	}
@@ -162,7 +162,7 @@ func TestA13Look(t *testing.T) {
 			info.RetryAfter = chainNow.Add(c.after)
 			err = err.After(info.RetryAfter)
 		}
-		if got := (ARIState{}).advise(1, leaf, &info, nil, chainNow); got.Look.Sub(chainNow) != c.want || !got.Looked.Equal(chainNow) {
+		if got := advise(ARIState{}, 1, leaf, &info, nil, chainNow); got.Look.Sub(chainNow) != c.want || !got.Looked.Equal(chainNow) {
 			t.Errorf("Retry-After %v: looks again after %v, want %v", c.after, got.Look.Sub(chainNow), c.want)
 		}
 		// At first hourly, then like an answer that says nothing.
@@ -175,15 +175,15 @@ func TestA13Look(t *testing.T) {
 			if failing == 0 {
 				before = ARIState{}
 			}
-			got := before.advise(1, leaf, nil, err, chainNow)
+			got := advise(before, 1, leaf, nil, err, chainNow)
 			if got.Look.Sub(chainNow) != want || chainNow.Sub(got.Failing) != failing {
 				t.Errorf("an error with Retry-After %v after %v: looks again after %v, want %v; failing since %v", c.after, failing, got.Look.Sub(chainNow), want, got.Failing)
 			}
-			if got := got.advise(1, leaf, &info, nil, chainNow); !got.Failing.IsZero() {
+			if got := advise(got, 1, leaf, &info, nil, chainNow); !got.Failing.IsZero() {
 				t.Error("an answer leaves it failing")
 			}
 		}
-		if got := (ARIState{}).advise(1, leaf, nil, Errorf(Rejected, "ari", "none"), chainNow); !got.Failing.IsZero() || got.Look.Sub(chainNow) != 6*time.Hour {
+		if got := advise(ARIState{}, 1, leaf, nil, Errorf(Rejected, "ari", "none"), chainNow); !got.Failing.IsZero() || got.Look.Sub(chainNow) != 6*time.Hour {
 			t.Errorf("a CA that gives none: %+v", got)
 		}
 	}
@@ -235,8 +235,8 @@ func TestA16Missed(t *testing.T) {
 	var a ARIState
 	look := func(after time.Duration, n uint64, err error) bool {
 		at = at.Add(after)
-		a = a.advise(n, leaf, &RenewalInfo{Start: at.Add(50 * day), End: at.Add(60 * day)}, err, at)
-		told := a.missed()
+		a = advise(a, n, leaf, &RenewalInfo{Start: at.Add(50 * day), End: at.Add(60 * day)}, err, at)
+		told := missed(a)
 		a.Told = a.Told || told
 		return told
 	}

@@ -351,11 +351,11 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 	}
 	m.hasPanicked(o.Name, askErr)
 	st := o.State
-	st.ARI = o.State.ARI.advise(o.Current.N, p.Leaf, info, askErr, now)
+	st.ARI = advise(o.State.ARI, o.Current.N, p.Leaf, info, askErr, now)
 	if askErr != nil {
 		m.log().LogAttrs(ctx, logDecision, "no renewal advice", logName(o.Name), logError(askErr))
 	}
-	tell := st.ARI.missed()
+	tell := missed(st.ARI)
 	if tell {
 		st.ARI.Told = true
 	}
