@@ -28,19 +28,19 @@ func FuzzJournal(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	state, err := json.Marshal(sampleState())
+	work, err := json.Marshal(sampleState())
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(order, state)
+	f.Add(order, work)
 	f.Add([]byte(`{"name":"../../etc","attempt":"x/y","key":{"form":"\u001b[31m","data":"!"}}`), []byte(`{"running":"0123456789abcdef","due":"due/../x","lease":{"owner":{"pid":-1}}}`))
 	f.Add([]byte(`{"expires":"9999-12-31T23:59:59Z","challenges":[null,{}]}`), []byte(`{"attempts":-9223372036854775808,"not_before":"0001-01-01T00:00:00Z"}`))
 	f.Add([]byte(`null`), []byte(`[]`))
-	f.Fuzz(func(t *testing.T, order, state []byte) {
+	f.Fuzz(func(t *testing.T, order, work []byte) {
 		ctx := t.Context()
 		s := newFakeStore()
 		putSound(t, s, orderKey("a.example", "0123456789abcdef", ECDSAP256), order)
-		putSound(t, s, stateKey("a.example"), state)
+		putSound(t, s, stateKey("a.example"), work)
 		if err := keep(ctx, s, requestKey("a.example"), RequestRecord{CertificateRequest: CertificateRequest{Name: "a.example", Identifiers: []Identifier{{DNS, "a.example"}}}}, "id"); err != nil {
 			t.Fatal(err)
 		}

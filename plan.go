@@ -262,18 +262,19 @@ func firstLook(o *Observed) time.Time {
 }
 
 func whatChanged(v *Version, p *Pair, req CertificateRequest) string {
-	have, want := sortedIdentifiers(v.Identifiers), sortedIdentifiers(req.Identifiers)
 	var words []string
-	for _, n := range want {
-		if !slices.Contains(have, n) {
-			words = append(words, "+"+n[strings.IndexByte(n, ':')+1:])
+	differ := func(sign string, in, notIn []Identifier) {
+		var names []string
+		for _, id := range in {
+			if !slices.Contains(notIn, id) {
+				names = append(names, sign+id.Value)
+			}
 		}
+		slices.Sort(names)
+		words = append(words, names...)
 	}
-	for _, n := range have {
-		if !slices.Contains(want, n) {
-			words = append(words, "-"+n[strings.IndexByte(n, ':')+1:])
-		}
-	}
+	differ("+", req.Identifiers, v.Identifiers)
+	differ("-", v.Identifiers, req.Identifiers)
 	switch {
 	case len(words) > 6:
 		return fmt.Sprintf("other names are wanted (%s and %d more)", strings.Join(words[:6], " "), len(words)-6)

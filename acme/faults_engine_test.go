@@ -17,17 +17,17 @@ import (
 	"github.com/inkan-acme/inkan/store"
 )
 
-// engine is an inkan.Manager over stores in memory whose one CA is the world's.
-type engine struct {
+// managed is an inkan.Manager over stores in memory whose one CA is the world's.
+type managed struct {
 	*world
 	m      *inkan.Manager
 	offset atomic.Int64 // of all clocks; Pebble believes in its own
 }
 
-// newEngine returns an engine whose CA stands behind p.
-func (w *world) newEngine(p *testca.Proxy) *engine {
+// newManaged returns one whose CA stands behind p.
+func (w *world) newManaged(p *testca.Proxy) *managed {
 	w.t.Helper()
-	e := &engine{world: w}
+	e := &managed{world: w}
 	now := func() time.Time { return time.Now().Add(time.Duration(e.offset.Load())) }
 	// The engine asks the CA for a second opinion on the time, and orders and
 	// authorizations expire in it.
@@ -48,7 +48,7 @@ func (w *world) newEngine(p *testca.Proxy) *engine {
 }
 
 // record asks for one certificate.
-func (e *engine) record(name string, domains ...string) {
+func (e *managed) record(name string, domains ...string) {
 	e.t.Helper()
 	ids, err := inkan.ParseIdentifiers(domains)
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *engine) record(name string, domains ...string) {
 }
 
 // run does what is due now.
-func (e *engine) run(opt inkan.PlanOptions) *inkan.Report {
+func (e *managed) run(opt inkan.PlanOptions) *inkan.Report {
 	e.t.Helper()
 	p, err := e.m.Plan(e.t.Context(), opt)
 	if err != nil {
@@ -74,10 +74,10 @@ func (e *engine) run(opt inkan.PlanOptions) *inkan.Report {
 }
 
 // sleep moves our clocks on.
-func (e *engine) sleep(d time.Duration) { e.offset.Add(int64(d)) }
+func (e *managed) sleep(d time.Duration) { e.offset.Add(int64(d)) }
 
 // observe returns what stands in the store.
-func (e *engine) observe(name string) *inkan.Observed {
+func (e *managed) observe(name string) *inkan.Observed {
 	e.t.Helper()
 	o, err := e.m.Observe(e.t.Context(), name)
 	if err != nil {
@@ -88,7 +88,7 @@ func (e *engine) observe(name string) *inkan.Observed {
 
 // issuedAll checks that n certificates are in force, that the CA made that many
 // and orders more than maxOrders, and that no journal is left.
-func (e *engine) issuedAll(n, maxOrders int) {
+func (e *managed) issuedAll(n, maxOrders int) {
 	e.t.Helper()
 	requests, err := e.m.Requests(e.t.Context())
 	if err != nil || len(requests) != n {
@@ -118,7 +118,7 @@ func (e *engine) issuedAll(n, maxOrders int) {
 func TestA04DeadlineSurvivesRestart(t *testing.T) {
 	for _, path := range []string{testca.PathNewOrder, testca.PathAuthz, testca.PathFinalize, testca.PathCertificate} {
 		w, p := newProxied(t, testca.Options{})
-		e := w.newEngine(p)
+		e := w.newManaged(p)
 		e.record("a.example.com", "a.example.com")
 		rule := p.Add(testca.Rule{Path: path, Do: testca.Chain(testca.SetHeader("Retry-After", "7200"), testca.Answer(503, "", ""))})
 		wantError(t, e.run(inkan.PlanOptions{}).Err(), inkan.Temporary, "503")
@@ -145,7 +145,7 @@ func TestA04DeadlineSurvivesRestart(t *testing.T) {
 // again; no other one is made meanwhile.
 func TestA05StuckOrderIsKept(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
 	stuck := testca.EditJSON(func(doc map[string]any) {
 		if doc["status"] == statusProcessing || doc["status"] == statusValid {
@@ -185,7 +185,7 @@ func TestA11WrongDownload(t *testing.T) {
 	for _, kind := range testca.WrongKinds() {
 		t.Run(string(kind), func(t *testing.T) {
 			w, p := newProxied(t, testca.Options{})
-			e := w.newEngine(p)
+			e := w.newManaged(p)
 			e.record("a.example.com", "a.example.com", "b.example.com")
 			if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 				t.Fatal(err)
@@ -226,7 +226,7 @@ func TestA11WrongDownload(t *testing.T) {
 // and gets the same order again.
 func TestA14KilledAfterNewOrder(t *testing.T) {
 	w, p := newProxied(t, testca.Options{Boulder: true, CheckLimits: testca.LetsEncrypt()}, func(c *Config) { c.Name = "letsencrypt" })
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
 	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
@@ -254,7 +254,7 @@ func TestA14KilledAfterNewOrder(t *testing.T) {
 // the replacement it was made for.
 func TestA14KilledAfterFinalize(t *testing.T) {
 	w, p := newProxied(t, testca.Options{Boulder: true, CheckLimits: testca.LetsEncrypt()}, func(c *Config) { c.Name = "letsencrypt" })
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
 	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
@@ -277,7 +277,7 @@ func TestA14KilledAfterFinalize(t *testing.T) {
 // hour at first, after half a day every six hours.
 func TestA16RenewalInfoDown(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
 	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestA16RenewalInfoDown(t *testing.T) {
 // second one waits for half of its life.
 func TestA11DueWhenItComes(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
 	e.sleep(70 * 24 * time.Hour) // Pebble's clock stays: 20 of 90 days are left
 	for range 24 {
@@ -339,7 +339,7 @@ func TestA11DueWhenItComes(t *testing.T) {
 // A17: the CA has lost the account. No run makes a new one, whatever is due.
 func TestA17ManyCertificatesNoAccount(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	e.record("first.example.com", "first.example.com")
 	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
@@ -377,7 +377,7 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel() // most of it is sparing the CA
 			w, p := newProxied(t, testca.Options{Boulder: true})
-			e := w.newEngine(p)
+			e := w.newManaged(p)
 			process := func() {
 				e.client = e.newClient()
 				e.client.throttle.easing.perSecond = perSecond

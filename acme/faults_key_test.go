@@ -15,7 +15,7 @@ func TestL09KeyOnTheBlocklist(t *testing.T) {
 	for _, kind := range []string{badCSR, badPublicKey} {
 		t.Run(kind, func(t *testing.T) {
 			w, p := newProxied(t, testca.Options{})
-			e := w.newEngine(p)
+			e := w.newManaged(p)
 			ids, err := inkan.ParseIdentifiers([]string{"a.example.com"})
 			if err != nil {
 				t.Fatal(err)

@@ -88,20 +88,20 @@ func busiest(requests []testca.Request, path string, d time.Duration) int {
 // letsEncryptAfar is Pebble with Let's Encrypt's limits at a distance of 50 ms,
 // and an engine whose account exists. The test fails on the first request over
 // a limit.
-func letsEncryptAfar(t *testing.T) *engine {
+func letsEncryptAfar(t *testing.T) *managed {
 	t.Helper()
 	w, p := newProxied(t, testca.Options{Boulder: true, Latency: 50 * time.Millisecond, CheckLimits: testca.LetsEncrypt()},
 		func(c *Config) { c.Name = "letsencrypt" })
 	if _, err := w.client.Register(t.Context(), RegisterOptions{AgreeTerms: true}); err != nil {
 		t.Fatal(err)
 	}
-	e := w.newEngine(p) // a process of its own: no connection, no nonces
+	e := w.newManaged(p) // a process of its own: no connection, no nonces
 	e.m.Workers = 100
 	return e
 }
 
 // measure runs what is due and returns the time and the requests it took.
-func (e *engine) measure() (time.Duration, int) {
+func (e *managed) measure() (time.Duration, int) {
 	e.t.Helper()
 	before := len(e.ca.Requests())
 	start := time.Now()
@@ -150,7 +150,7 @@ func TestQ06HundredCertificatesWithinLimits(t *testing.T) {
 func TestQ06OverTheLimitIsNotAsked(t *testing.T) {
 	limits := testca.LetsEncrypt()
 	w, p := newProxied(t, testca.Options{Boulder: true, CheckLimits: limits}, func(c *Config) { c.Name = "letsencrypt" })
-	e := w.newEngine(p)
+	e := w.newManaged(p)
 	for i := range 52 {
 		e.record(fmt.Sprintf("n%02d", i), fmt.Sprintf("n%02d.example.com", i))
 	}

@@ -81,7 +81,7 @@ func TestRows(t *testing.T) {
 		"hundred": hundred,
 		"process": issueProcess,
 		"renew":   renewProcess(20),
-		"serve":   serve(20, 20, time.Hour),
+		"serve":   serving(20, 20, time.Hour),
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := measure(t.Context(), b)

@@ -82,15 +82,15 @@ func (s *site) run(ctx context.Context, plain, secure net.Listener) error {
 	config := &tls.Config{GetCertificate: s.certificates.GetCertificate}
 
 	g, ctx := errgroup.WithContext(ctx)
-	serve(ctx, g, &http.Server{Handler: front}, func(h *http.Server) error { return h.Serve(plain) })
-	serve(ctx, g, &http.Server{Handler: app, TLSConfig: config}, func(h *http.Server) error { return h.ServeTLS(secure, "", "") })
+	listenAndServe(ctx, g, &http.Server{Handler: front}, func(h *http.Server) error { return h.Serve(plain) })
+	listenAndServe(ctx, g, &http.Server{Handler: app, TLSConfig: config}, func(h *http.Server) error { return h.ServeTLS(secure, "", "") })
 	g.Go(func() error { return unlessDone(ctx, s.certificates.Watch(ctx, s.watch)) })
 	g.Go(func() error { return unlessDone(ctx, s.renewForEver(ctx)) })
 	return g.Wait()
 }
 
-// serve runs h until ctx ends, then lets requests in flight finish.
-func serve(ctx context.Context, g *errgroup.Group, h *http.Server, accept func(*http.Server) error) {
+// listenAndServe runs h until ctx ends, then lets requests in flight finish.
+func listenAndServe(ctx context.Context, g *errgroup.Group, h *http.Server, accept func(*http.Server) error) {
 	h.ReadHeaderTimeout = 10 * time.Second
 	h.ErrorLog = slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug) // handshakes that fail
 	g.Go(func() error {

@@ -33,7 +33,7 @@ func TestHTTP01ThroughS3(t *testing.T) {
 	// The CA resolves every name to 127.0.0.1.
 	bucket := "http://s3.example:" + server.Port() + "/public-answers"
 	var redirected, typed atomic.Int64
-	serve(t, r.ca.HTTPPort, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	serveOn(t, r.ca.HTTPPort, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		redirected.Add(1)
 		if out, err := http.Get(strings.Replace(bucket, "s3.example", "127.0.0.1", 1) + req.URL.Path); err == nil {
 			if out.Header.Get("Content-Type") == "text/plain" {
@@ -197,7 +197,7 @@ func newRigWithoutWebroot(t *testing.T, o testca.Options) *rig {
 }
 
 // serve lets a handler answer where the CA asks.
-func serve(t *testing.T, port int, h http.Handler) {
+func serveOn(t *testing.T, port int, h http.Handler) {
 	t.Helper()
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
