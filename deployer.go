@@ -3,7 +3,6 @@ package inkan
 import (
 	"context"
 	"encoding/json"
-	"time"
 )
 
 // Deployer puts a version in place at one target.
@@ -66,41 +65,3 @@ type FilesReceipt struct {
 
 // Fingerprint is the SHA-256 of a certificate in DER.
 type Fingerprint [32]byte
-
-// Notifier tells people or machines about events.
-//
-// Notify never fails a run: the core keeps a cursor for each channel and tries
-// again. Events come in order, at least once.
-type Notifier interface {
-	Notify(ctx context.Context, events []Event) error
-}
-
-// EventKind says what happened.
-type EventKind string
-
-// The kinds of events.
-const (
-	EventIssued       EventKind = "issued"        // a version was published
-	EventFailed       EventKind = "failed"        // an attempt ended without one
-	EventDeployed     EventKind = "deployed"      // a target accepted a version
-	EventDeployFailed EventKind = "deploy-failed" // a target did not
-	EventRevoked      EventKind = "revoked"       //
-	EventDeleted      EventKind = "deleted"       //
-	EventSuperseded   EventKind = "superseded"    // a version came too late and became a spare
-	EventDamaged      EventKind = "damaged"       // a stored value failed its checksum
-	EventNoAdvice     EventKind = "no-advice"     // the CA has not said for a day when to renew
-)
-
-// Event is one fact about a certificate. Events are written once and never
-// changed.
-type Event struct {
-	ID      string    `json:"id"`
-	At      time.Time `json:"at"` // when it became true
-	Kind    EventKind `json:"kind"`
-	Name    string    `json:"name"`
-	N       uint64    `json:"n,omitempty"` // of current
-	Target  string    `json:"target,omitempty"`
-	Message string    `json:"message,omitempty"` // one line, escaped
-	Hint    string    `json:"hint,omitempty"`
-	NextTry time.Time `json:"next_try,omitzero"`
-}

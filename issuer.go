@@ -6,6 +6,11 @@ import (
 	"time"
 )
 
+// MaxSkew is how far this machine's clock may be off before decisions are made
+// by the CA's. Half the lifetimes are counted in months; an hour changes none
+// of them.
+const MaxSkew = time.Hour
+
 // Issuer is a certificate authority together with an account at it.
 //
 // Issue makes one order and gets one certificate for one key type. It keeps
@@ -121,93 +126,3 @@ const (
 	Superseded           RevocationReason = 4
 	CessationOfOperation RevocationReason = 5
 )
-
-// Journal is the durable record of one order (one pair of a certificate).
-//
-// Update reads the record, lets change edit it and writes it back by
-// compare-and-swap, again if another writer came between: the issuer and the
-// key maker write at once, so change may be called more than once and must
-// only edit the record it is given. When Update returns nil the new record is
-// durable. Safe for concurrent use.
-type Journal interface {
-	Load(ctx context.Context) (OrderRecord, error)
-	Update(ctx context.Context, change func(*OrderRecord)) error
-}
-
-// OrderRecord is what a Journal keeps.
-type OrderRecord struct {
-	Name     string  `json:"name"`
-	Attempt  string  `json:"attempt"` // the attempt id, shared by the pairs of one version
-	KeyType  KeyType `json:"key_type"`
-	Base     uint64  `json:"base"` // the n of current when the order was planned: the fencing token
-	Ask      string  `json:"ask"`
-	CA       string  `json:"ca"`
-	Account  string  `json:"account"`
-	Replaces string  `json:"replaces,omitempty"` // ARI certificate id sent in the order (RFC 9773 section 4.1)
-
-	Identifiers []Identifier `json:"identifiers"`
-	OrderURL    string       `json:"order_url,omitempty"`
-	Challenges  []Challenge  `json:"challenges,omitempty"`
-	CSR         []byte       `json:"csr,omitempty"` // DER
-	Key         *StoredKey   `json:"key,omitempty"` // exactly as it will be stored; nil with the user's own CSR
-	Finalizing  bool         `json:"finalizing,omitempty"`
-
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"` // what the CA said of the order
-}
-
-// Limiter keeps the CA's published limits, shared by everybody who works on
-// the same Store. Safe for concurrent use.
-type Limiter interface {
-	// Take takes one token from each bucket, or from none. It deducts once
-	// per id, also across restarts: a second Take with the same id is free.
-	// If a bucket is empty, or a 429 said to wait, it returns an *Error of
-	// kind RateLimited whose RetryAfter says when there will be a token.
-	Take(ctx context.Context, id string, buckets []Bucket) error
-	// Back returns the tokens of id. Only when the CA's answer proves that
-	// nothing was used.
-	Back(ctx context.Context, id string, buckets []Bucket) error
-	// Answer records that the CA refused until then (429 with Retry-After).
-	Answer(ctx context.Context, b Bucket, until time.Time) error
-}
-
-// Bucket is one token bucket of a CA limit. A bucket that was never touched is
-// full.
-type Bucket struct {
-	// Key is the key in the Store, below "limits/": built by [LimitKey].
-	Key string
-	// Capacity is the number of tokens in a full bucket. 0 means that no
-	// limit is known: such a bucket only remembers what a 429 said.
-	Capacity int
-	// Refill is the time one token takes to come back.
-	Refill time.Duration
-	// What names the limit for people: "new orders for account ops".
-	What string
-}
-
-// AccountStore is the durable record of one account at one CA. Load returns
-// fs.ErrNotExist (errors.Is) while there is none. Update works as
-// Journal.Update does, and creates the record from the zero value when there
-// is none. Safe for concurrent use, by several processes too.
-type AccountStore interface {
-	Load(ctx context.Context) (AccountRecord, error)
-	Update(ctx context.Context, change func(*AccountRecord)) error
-}
-
-// AccountRecord is what an AccountStore keeps. The key is durable before the
-// CA hears of it, so that a lost reply never leads to a second account.
-type AccountRecord struct {
-	Key         *StoredKey `json:"key"`
-	Next        *StoredKey `json:"next,omitempty"` // during a key rollover
-	URL         string     `json:"url,omitempty"`  // empty until the CA has answered
-	Contacts    []string   `json:"contacts,omitempty"`
-	TermsAgreed string     `json:"terms_agreed,omitempty"` // the URL of the terms that were agreed to
-	EABKeyID    string     `json:"eab_kid,omitempty"`
-	Created     time.Time  `json:"created"`
-	Deactivated time.Time  `json:"deactivated,omitzero"` // somebody asked the CA to; it serves no more
-
-	// Directory is the CA's directory object as last read, so that an order
-	// needs no request for it. It is read again when an answer says it moved.
-	Directory   []byte    `json:"directory,omitempty"`
-	DirectoryAt time.Time `json:"directory_at,omitzero"`
-}

@@ -153,9 +153,12 @@ func (k *PrivateKey) Type() (KeyType, error) { return KeyTypeOf(k.signer.Public(
 
 // String, GoString, Format and LogValue never show the key, not even that of a
 // copy: hence no pointer receivers.
-func (k PrivateKey) String() string             { return "[private key]" }
-func (k PrivateKey) GoString() string           { return "[private key]" }
-func (k PrivateKey) LogValue() slog.Value       { return slog.StringValue("[private key]") }
+func (k PrivateKey) String() string { return "[private key]" }
+
+func (k PrivateKey) GoString() string { return "[private key]" }
+
+func (k PrivateKey) LogValue() slog.Value { return slog.StringValue("[private key]") }
+
 func (k PrivateKey) Format(s fmt.State, _ rune) { fmt.Fprint(s, "[private key]") }
 
 // MarshalJSON never shows the key.

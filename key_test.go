@@ -177,45 +177,6 @@ func TestN01KeysNeverPrinted(t *testing.T) {
 	}
 }
 
-// TestN01StoredKeyForm: a Store gets the bytes it always got, and nobody else
-// gets any, not even a placeholder that could be kept for the key.
-func TestN01StoredKeyForm(t *testing.T) {
-	k := &StoredKey{Form: PlainKey, Data: []byte("k")}
-	n := &StoredKey{Form: "box", Data: []byte("n")}
-	const jsonK, jsonN = `{"form":"plain","data":"aw=="}`, `{"form":"box","data":"bg=="}`
-	for _, c := range []struct {
-		v    any
-		want string
-	}{
-		{k, jsonK},
-		{OrderRecord{Name: "a", Key: k}, `"identifiers":null,"created":"0001-01-01T00:00:00Z","key":` + jsonK},
-		{OrderRecord{Name: "a"}, `"identifiers":null,"created":`},
-		{AccountRecord{Key: k, Next: n}, `{"created":"0001-01-01T00:00:00Z","key":` + jsonK + `,"next":` + jsonN},
-		{AccountRecord{}, `{"created":"0001-01-01T00:00:00Z","key":null`},
-	} {
-		data, err := seal(c.v, 1, "id")
-		if err != nil || !strings.Contains(string(data), c.want) {
-			t.Errorf("%T: %v, %s", c.v, err, data)
-		}
-	}
-	for _, v := range []any{k, *k, OrderRecord{Key: k}, &AccountRecord{Key: k}, Pair{Key: k}} {
-		if data, err := json.Marshal(v); err == nil || strings.Contains(err.Error(), "aw==") {
-			t.Errorf("%T became %s, %v", v, data, err)
-		}
-	}
-	var back AccountRecord
-	data, err := seal(AccountRecord{Key: k, Next: n}, 1, "id")
-	if err == nil {
-		_, err = open("accounts/a", data, &back)
-	}
-	if err != nil || !back.Key.Equal(k) || !back.Next.Equal(n) {
-		t.Errorf("read back: %v", err)
-	}
-	if data, err := json.Marshal(back); err == nil {
-		t.Errorf("what was read shows itself: %s", data)
-	}
-}
-
 func TestParseKeyType(t *testing.T) {
 	for in, want := range map[string]KeyType{"": "", "p256": ECDSAP256, "ecdsa": ECDSAP256, "p384": ECDSAP384, "p521": ECDSAP521, "rsa": RSA2048, "rsa-4096": RSA4096, "ed25519": Ed25519, "RSA": "", "dsa": "", "rsa-1024": ""} {
 		got, err := ParseKeyType(in)

@@ -1,8 +1,37 @@
 package inkan
 
 import (
+	"encoding/json"
 	"time"
 )
+
+// HostRecord is what was given on the command line of this machine: a target, a
+// solver or a CA with its options. It lies in the Host store because a shared
+// Store never yields anything to execute (design law 7).
+type HostRecord struct {
+	Kind    string          `json:"kind"` // the plug-in: "files", "exec", "webroot" ...
+	Options json.RawMessage `json:"options"`
+}
+
+// Owner tells which process holds a lease. Main fills it in; the zero value is
+// an owner whose life nobody can check.
+type Owner struct {
+	Host  string `json:"host,omitempty"`
+	Boot  string `json:"boot,omitempty"`  // the boot id of the machine
+	PIDNS string `json:"pidns,omitempty"` // the process id namespace
+	PID   int    `json:"pid,omitempty"`
+	Start string `json:"start,omitempty"` // tells one process from a later one with the same id
+}
+
+// Lease says who works on a certificate. It saves work and decides nothing:
+// what may be published is decided by the base of the journal. No expiry
+// instant is stored; a lease is dead when its owner is known to be gone, or
+// when its counter stood still for 60 s on the reader's own monotonic clock.
+type Lease struct {
+	Owner   Owner  `json:"owner"`
+	Token   string `json:"token"` // one hold of one lease
+	Counter uint64 `json:"counter"`
+}
 
 // RequestRecord is a CertificateRequest as it stands in the Store, with where
 // it came from.
@@ -55,10 +84,6 @@ type LastError struct {
 	NoService string `json:"no_service,omitempty"`
 }
 
-func lastError(err error, now time.Time) *LastError {
-	return &LastError{At: now, Kind: KindOf(err), Message: Printable(err.Error(), 2048), Hints: HintsOf(err)}
-}
-
 // ARIState is what the CA last advised for the version in force.
 type ARIState struct {
 	N              uint64    `json:"n,omitempty"` // the version it speaks of
@@ -88,17 +113,6 @@ type Current struct {
 type PairSum struct {
 	Cert string `json:"cert"`
 	Key  string `json:"key,omitempty"`
-}
-
-// certValue is v/<name>/<seq>-<id>/<alg>/cert.
-type certValue struct {
-	Chains      []string     `json:"chains"` // PEM, leaf first; the CA's default first
-	KeyType     KeyType      `json:"key_type"`
-	Identifiers []Identifier `json:"identifiers"`
-	Ask         string       `json:"ask"`
-	CA          string       `json:"ca"`
-	Account     string       `json:"account"`
-	Source      string       `json:"source"`
 }
 
 // Deployed is the state of one certificate at one target of this host.

@@ -1,6 +1,8 @@
 package inkan
 
-import "testing"
+import (
+	"testing"
+)
 
 // The example of draft-ietf-acme-dns-account-label section 3.2.
 func TestDNSAccountLabel(t *testing.T) {

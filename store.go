@@ -3,8 +3,40 @@ package inkan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"strings"
 )
+
+// DamagedError reports a stored value that is not what was written.
+type DamagedError struct {
+	Key    string
+	Reason string
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("the stored value %s is damaged: %s", e.Key, e.Reason)
+}
+
+// CheckKey reports whether key may be a key of a Store: see [Store].
+func CheckKey(key string) error {
+	if len(key) == 0 || len(key) > 1024 {
+		return fmt.Errorf("key of %d bytes; 1 to 1024 are allowed", len(key))
+	}
+	for element := range strings.SplitSeq(key, "/") {
+		if element == "" || element == "." || element == ".." || len(element) > 255 {
+			return fmt.Errorf("key %q has a bad element %q", key, element)
+		}
+	}
+	for i := range len(key) {
+		switch c := key[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("._-/", c) >= 0:
+		default:
+			return fmt.Errorf("key %q has a byte that no key may have", key)
+		}
+	}
+	return nil
+}
 
 // Rev identifies one stored value of one key. It is opaque, made by the Store,
 // and never empty for a value that exists.

@@ -40,8 +40,8 @@ type Pair struct {
 // certificate.
 func (v *Version) Dir() string { return fmt.Sprintf("%010d-%s", v.Seq, v.ID) }
 
-// validFrom and validUntil bound the time in which every leaf is valid.
-func (v *Version) validFrom() time.Time {
+// ValidFrom and validUntil bound the time in which every leaf is valid.
+func (v *Version) ValidFrom() time.Time {
 	var from time.Time
 	for i := range v.Pairs {
 		if at := v.Pairs[i].Leaf.NotBefore; at.After(from) {
@@ -51,7 +51,7 @@ func (v *Version) validFrom() time.Time {
 	return from
 }
 
-func (v *Version) validUntil() time.Time {
+func (v *Version) ValidUntil() time.Time {
 	until := v.Pairs[0].Leaf.NotAfter
 	for i := range v.Pairs {
 		if at := v.Pairs[i].Leaf.NotAfter; at.Before(until) {

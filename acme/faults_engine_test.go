@@ -13,6 +13,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -20,7 +22,7 @@ import (
 // managed is an inkan.Manager over stores in memory whose one CA is the world's.
 type managed struct {
 	*world
-	m      *inkan.Manager
+	m      *engine.Manager
 	offset atomic.Int64 // of all clocks; Pebble believes in its own
 }
 
@@ -39,7 +41,7 @@ func (w *world) newManaged(p *testca.Proxy) *managed {
 	})})
 	w.env.Now = now
 	w.client = w.newClient()
-	e.m = &inkan.Manager{
+	e.m = &engine.Manager{
 		Store: store.Mem(), Now: now,
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return w.client, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return w.solver, nil },
@@ -64,7 +66,7 @@ func (e *managed) record(name string, domains ...string) {
 }
 
 // run does what is due now.
-func (e *managed) run(opt inkan.PlanOptions) *inkan.Report {
+func (e *managed) run(opt engine.PlanOptions) *engine.Report {
 	e.t.Helper()
 	p, err := e.m.Plan(e.t.Context(), opt)
 	if err != nil {
@@ -77,7 +79,7 @@ func (e *managed) run(opt inkan.PlanOptions) *inkan.Report {
 func (e *managed) sleep(d time.Duration) { e.offset.Add(int64(d)) }
 
 // observe returns what stands in the store.
-func (e *managed) observe(name string) *inkan.Observed {
+func (e *managed) observe(name string) *engine.Observed {
 	e.t.Helper()
 	o, err := e.m.Observe(e.t.Context(), name)
 	if err != nil {
@@ -121,20 +123,20 @@ func TestA04DeadlineSurvivesRestart(t *testing.T) {
 		e := w.newManaged(p)
 		e.record("a.example.com", "a.example.com")
 		rule := p.Add(testca.Rule{Path: path, Do: testca.Chain(testca.SetHeader("Retry-After", "7200"), testca.Answer(503, "", ""))})
-		wantError(t, e.run(inkan.PlanOptions{}).Err(), inkan.Temporary, "503")
+		wantError(t, e.run(engine.PlanOptions{}).Err(), inkan.Temporary, "503")
 		rule.Remove()
 		requests := len(e.ca.Requests())
 		for range 3 {
 			e.sleep(30 * time.Minute)
 			e.client = e.newClient()
-			e.run(inkan.PlanOptions{})
-			e.run(inkan.PlanOptions{All: true, Asked: true}) // not even when a person asks
+			e.run(engine.PlanOptions{})
+			e.run(engine.PlanOptions{All: true, Asked: true}) // not even when a person asks
 		}
 		if n := len(e.ca.Requests()) - requests; n != 0 {
 			t.Errorf("%s: %d requests before the time", path, n)
 		}
 		e.sleep(31 * time.Minute)
-		if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+		if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
 		e.issuedAll(1, 1)
@@ -156,7 +158,7 @@ func TestA05StuckOrderIsKept(t *testing.T) {
 	order, finalize := p.Add(testca.Rule{Path: testca.PathOrder, Do: stuck}), p.Add(testca.Rule{Path: testca.PathFinalize, Do: stuck})
 	for i, wait := range []time.Duration{0, 2 * time.Minute, 20 * time.Minute} {
 		e.sleep(wait)
-		err := e.run(inkan.PlanOptions{}).Err()
+		err := e.run(engine.PlanOptions{}).Err()
 		if i == 0 {
 			wantError(t, err, inkan.Temporary, "still processing")
 		}
@@ -167,7 +169,7 @@ func TestA05StuckOrderIsKept(t *testing.T) {
 	order.Remove()
 	finalize.Remove()
 	e.sleep(24 * time.Hour)
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	e.issuedAll(1, 1)
@@ -187,19 +189,19 @@ func TestA11WrongDownload(t *testing.T) {
 			w, p := newProxied(t, testca.Options{})
 			e := w.newManaged(p)
 			e.record("a.example.com", "a.example.com", "b.example.com")
-			if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+			if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 				t.Fatal(err)
 			}
 			before := e.observe("a.example.com")
 			rule := p.Add(testca.Rule{Path: testca.PathCertificate, Do: testca.WrongCertificate(kind)})
-			err := e.run(inkan.PlanOptions{All: true, Force: true}).Err()
+			err := e.run(engine.PlanOptions{All: true, Force: true}).Err()
 			wantError(t, err, inkan.Bug, words[kind])
 			after := e.observe("a.example.com")
 			if after.Current.N != before.Current.N || after.Version == nil || !bytes.Equal(after.Version.Pairs[0].Leaf.Raw, before.Version.Pairs[0].Leaf.Raw) {
 				t.Error("another version is in force")
 			}
 			// The private key of a stranger is nowhere, in no log or event.
-			for event, err := range inkan.Events(t.Context(), e.m.Store, time.Time{}) {
+			for event, err := range state.Events(t.Context(), e.m.Store, time.Time{}) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -211,7 +213,7 @@ func TestA11WrongDownload(t *testing.T) {
 			for range 5 {
 				e.sleep(15 * time.Minute)
 				e.client = e.newClient()
-				e.run(inkan.PlanOptions{})
+				e.run(engine.PlanOptions{})
 			}
 			if n := e.ca.Count(testca.PathNewOrder) - requests; n != 0 {
 				t.Errorf("%d orders before the back-off ended", n)
@@ -228,15 +230,15 @@ func TestA14KilledAfterNewOrder(t *testing.T) {
 	w, p := newProxied(t, testca.Options{Boulder: true, CheckLimits: testca.LetsEncrypt()}, func(c *Config) { c.Name = "letsencrypt" })
 	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	p.Add(testca.Rule{Path: testca.PathNewOrder, Payload: `"replaces"`, To: 1, Do: testca.DropAfter()})
-	wantError(t, e.run(inkan.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "new order at 127.0.0.1:")
+	wantError(t, e.run(engine.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "new order at 127.0.0.1:")
 	asked := e.ca.Count(testca.PathNewOrder)
 	e.client = e.newClient()
 	e.sleep(2 * time.Minute)
-	if err := e.run(inkan.PlanOptions{All: true, Force: true}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{All: true, Force: true}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if n := e.ca.Count(testca.PathNewOrder) - asked; n != 2 {
@@ -256,15 +258,15 @@ func TestA14KilledAfterFinalize(t *testing.T) {
 	w, p := newProxied(t, testca.Options{Boulder: true, CheckLimits: testca.LetsEncrypt()}, func(c *Config) { c.Name = "letsencrypt" })
 	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	p.Add(testca.Rule{Path: testca.PathFinalize, To: 1, Do: testca.DropAfter()})
-	wantError(t, e.run(inkan.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "finalize at 127.0.0.1:")
+	wantError(t, e.run(engine.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "finalize at 127.0.0.1:")
 	e.client = e.newClient()
 	asked := e.ca.Count(testca.PathNewOrder)
 	e.sleep(2 * time.Minute)
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if e.ca.Count(testca.PathNewOrder) != asked || len(e.ca.Certificates()) != 2 || e.observe("a.example.com").Current.N != 2 {
@@ -279,13 +281,13 @@ func TestA16RenewalInfoDown(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
 	e := w.newManaged(p)
 	e.record("a.example.com", "a.example.com")
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	rule := p.Add(testca.Rule{Path: testca.PathRenewalInfo, Do: testca.Answer(503, "", "")})
 	e.sleep(51 * 24 * time.Hour)
 	for range 10 * 24 {
-		if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+		if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if len(e.ca.Certificates()) > 1 {
@@ -319,7 +321,7 @@ func TestA11DueWhenItComes(t *testing.T) {
 	e.record("a.example.com", "a.example.com")
 	e.sleep(70 * 24 * time.Hour) // Pebble's clock stays: 20 of 90 days are left
 	for range 24 {
-		if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+		if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 			t.Fatal(err)
 		}
 		e.sleep(time.Hour)
@@ -328,7 +330,7 @@ func TestA11DueWhenItComes(t *testing.T) {
 		t.Errorf("%d certificates in a day, want 2", n)
 	}
 	e.sleep(10 * 24 * time.Hour)
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(e.ca.Certificates()); n != 3 {
@@ -341,7 +343,7 @@ func TestA17ManyCertificatesNoAccount(t *testing.T) {
 	w, p := newProxied(t, testca.Options{})
 	e := w.newManaged(p)
 	e.record("first.example.com", "first.example.com")
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	accounts := e.ca.Count(testca.PathNewAccount)
@@ -351,7 +353,7 @@ func TestA17ManyCertificatesNoAccount(t *testing.T) {
 	}
 	for range 3 {
 		e.client = e.newClient()
-		wantError(t, e.run(inkan.PlanOptions{All: true, Asked: true}).Err(), inkan.Operator, "no longer knows the account")
+		wantError(t, e.run(engine.PlanOptions{All: true, Asked: true}).Err(), inkan.Operator, "no longer knows the account")
 	}
 	if n := e.ca.Count(testca.PathNewAccount) - accounts; n != 0 {
 		t.Errorf("%d newAccount requests", n)
@@ -395,14 +397,14 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 				case <-t.Context().Done():
 				}
 			}()
-			err := e.run(inkan.PlanOptions{}).Err()
+			err := e.run(engine.PlanOptions{}).Err()
 			wantError(t, err, inkan.Temporary)
 			end := <-outage
 			done := len(e.ca.Certificates())
 			for _, wait := range []time.Duration{2 * time.Minute, 15 * time.Minute, 2 * time.Hour} { // 1, 10, 100 minutes
 				e.sleep(wait)
 				process()
-				if e.run(inkan.PlanOptions{}).Err() == nil {
+				if e.run(engine.PlanOptions{}).Err() == nil {
 					t.Error("a run during the outage succeeded")
 				}
 			}
@@ -410,7 +412,7 @@ func TestA25OutageInTheMiddle(t *testing.T) {
 			e.sleep(25 * time.Hour)
 			process()
 			before := len(e.ca.Requests())
-			if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+			if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 				t.Fatal(err)
 			}
 			e.issuedAll(names, names)

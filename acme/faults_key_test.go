@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 )
 
@@ -34,7 +35,7 @@ func TestL09KeyOnTheBlocklist(t *testing.T) {
 				}
 				return sum
 			}
-			renew := func() error { return e.run(inkan.PlanOptions{Names: []string{"a.example.com"}, Force: true}).Err() }
+			renew := func() error { return e.run(engine.PlanOptions{Names: []string{"a.example.com"}, Force: true}).Err() }
 			if err := renew(); err != nil {
 				t.Fatal(err)
 			}

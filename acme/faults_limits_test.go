@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 )
 
@@ -105,7 +106,7 @@ func (e *managed) measure() (time.Duration, int) {
 	e.t.Helper()
 	before := len(e.ca.Requests())
 	start := time.Now()
-	if err := e.run(inkan.PlanOptions{}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{}).Err(); err != nil {
 		e.t.Fatal(err)
 	}
 	took := time.Since(start)
@@ -154,7 +155,7 @@ func TestQ06OverTheLimitIsNotAsked(t *testing.T) {
 	for i := range 52 {
 		e.record(fmt.Sprintf("n%02d", i), fmt.Sprintf("n%02d.example.com", i))
 	}
-	err := e.run(inkan.PlanOptions{}).Err()
+	err := e.run(engine.PlanOptions{}).Err()
 	wantError(t, err, inkan.RateLimited, "certificates for example.com at letsencrypt")
 	if e.ca.Orders() != 50 || len(e.ca.Certificates()) != 50 {
 		t.Errorf("%d orders, %d certificates", e.ca.Orders(), len(e.ca.Certificates()))
@@ -166,7 +167,7 @@ func TestQ06OverTheLimitIsNotAsked(t *testing.T) {
 	e.solver.wrong = true
 	e.record("bad", "bad.example.org")
 	for range 8 {
-		e.run(inkan.PlanOptions{Names: []string{"bad"}, Asked: true})
+		e.run(engine.PlanOptions{Names: []string{"bad"}, Asked: true})
 	}
 	failed := e.ca.Orders() - 50
 	if failed != 5 {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 )
 
@@ -186,8 +187,8 @@ func TestA19PermanentRefusals(t *testing.T) {
 				t.Errorf("asked %d times", rule.Hits())
 			}
 			now := time.Now()
-			if tt.want != inkan.RateLimited && inkan.NextTry(err, 2, now).Sub(now) != 24*time.Hour {
-				t.Errorf("tried again at %s", inkan.NextTry(err, 2, now))
+			if tt.want != inkan.RateLimited && engine.NextTry(err, 2, now).Sub(now) != 24*time.Hour {
+				t.Errorf("tried again at %s", engine.NextTry(err, 2, now))
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/store"
@@ -110,12 +110,12 @@ func TestSeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &inkan.Manager{Store: s}
-	p, err := m.Plan(t.Context(), inkan.PlanOptions{})
+	m := &engine.Manager{Store: s}
+	p, err := m.Plan(t.Context(), engine.PlanOptions{})
 	if err != nil || len(p.Certificates) > 0 {
 		t.Errorf("due: %+v, %v", p, err)
 	}
-	p, err = m.Plan(t.Context(), inkan.PlanOptions{All: true})
+	p, err = m.Plan(t.Context(), engine.PlanOptions{All: true})
 	if err != nil || len(p.Certificates) != 10 {
 		t.Fatalf("recorded: %+v, %v", p, err)
 	}

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -131,7 +133,7 @@ func newSeeds(ctx context.Context, b *bench) (_ *seeds, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, inkan.SaveHost(ctx, site.host, inkan.HostCAs, caName, inkan.HostRecord{Kind: "acme", Options: options})
+	return s, state.SaveHost(ctx, site.host, state.HostCAs, caName, inkan.HostRecord{Kind: "acme", Options: options})
 }
 
 // localCA is an inkan.Issuer that signs in process, at an instant of choice.
@@ -166,7 +168,7 @@ func (l *localCA) record(ctx context.Context, s inkan.Store, name string) error 
 	now := time.Now().Add(-time.Duration(rand.Int64N(int64(55 * 24 * time.Hour))))
 	ca := *l
 	ca.now = func() time.Time { return now }
-	m := &inkan.Manager{
+	m := &engine.Manager{
 		Store: s, Now: ca.now,
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return &ca, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return noSolver{}, nil },
@@ -178,7 +180,7 @@ func (l *localCA) record(ctx context.Context, s inkan.Store, name string) error 
 	if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	opt := inkan.PlanOptions{Names: []string{req.Name}, Asked: true, Advice: true}
+	opt := engine.PlanOptions{Names: []string{req.Name}, Asked: true, Advice: true}
 	for range 2 {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/serve"
 	"github.com/inkan-acme/inkan/store"
 )
 
@@ -35,7 +36,7 @@ func serving(loaded, asked int, most time.Duration) func(context.Context, *bench
 		if err != nil {
 			return result{}, err
 		}
-		c := &inkan.Certificates{Store: s}
+		c := &serve.Certificates{Store: s}
 		names := make([]string, loaded)
 		for i := range names {
 			names[i] = servedName(i)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/process"
@@ -105,16 +106,16 @@ func (s *site) Close() error {
 // client returns a client of the CA as a process makes it that starts anew: it
 // knows nothing but what the store holds.
 func (s *site) client() (*acme.Client, error) {
-	return acme.New(plug.Env{}, acme.Config{Name: s.ca, Directory: s.DirectoryURL, Roots: s.Roots}, inkan.Accounts(s.store, s.ca, account))
+	return acme.New(plug.Env{}, acme.Config{Name: s.ca, Directory: s.DirectoryURL, Roots: s.Roots}, engine.Accounts(s.store, s.ca, account))
 }
 
 // manager returns a manager with default settings.
-func (s *site) manager(client *acme.Client) (*inkan.Manager, error) {
+func (s *site) manager(client *acme.Client) (*engine.Manager, error) {
 	solver, err := solve.HTTP01(plug.Env{}, solve.HTTP01Config{Store: plug.Ref[inkan.Store]{Value: s.webroot}})
 	if err != nil {
 		return nil, err
 	}
-	return &inkan.Manager{
+	return &engine.Manager{
 		Store:   s.store,
 		Host:    s.host,
 		Issuer:  func(context.Context, string, string) (inkan.Issuer, error) { return client, nil },
@@ -179,7 +180,7 @@ func (s *site) issue(ctx context.Context, sets ...[]string) (took time.Duration,
 		return 0, cost{}, err
 	}
 
-	opt := inkan.PlanOptions{Asked: true}
+	opt := engine.PlanOptions{Asked: true}
 	for _, set := range sets {
 		req, err := request(s.ca, set)
 		if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/doctor"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/inkan-acme/inkan/plug"
@@ -46,7 +47,7 @@ func scenarios() map[string]scenario {
 		"ca-unusable/next": {says: "none of this name", warning: true, break_: func(_ *testing.T, w *world) { w.request.CAs = append(w.request.CAs, "other") }},
 		"ca-unreachable": {says: "refused", break_: func(t *testing.T, w *world) {
 			w.config.Directory = "https://" + testport.Addr(testport.For(t)) + "/dir"
-			w.accounts = inkan.Accounts(store.Mem(), "test", "default")
+			w.accounts = engine.Accounts(store.Mem(), "test", "default")
 		}},
 		"ca-untrusted": {says: "not trusted", break_: func(_ *testing.T, w *world) {
 			w.config.Roots, w.config.Proxy = nil, func(*http.Request) (*netURL, error) { return nil, nil }
@@ -60,7 +61,7 @@ func scenarios() map[string]scenario {
 			w.doctor.Now = func() time.Time { return time.Now().Add(-3 * time.Hour).Round(time.Second) }
 		}},
 		"account-missing": {says: "nobody agreed to data:", break_: func(_ *testing.T, w *world) {
-			w.accounts, w.known.AgreeTerms = inkan.Accounts(store.Mem(), "test", "default"), false
+			w.accounts, w.known.AgreeTerms = engine.Accounts(store.Mem(), "test", "default"), false
 		}},
 		"account-lost": {says: "accountDoesNotExist", break_: func(_ *testing.T, w *world) {
 			err := w.accounts.Update(w.t.Context(), func(r *inkan.AccountRecord) {
@@ -234,7 +235,7 @@ func scenarios() map[string]scenario {
 		}},
 		"persist-missing/unknown": {says: "not known yet", break_: func(_ *testing.T, w *world) {
 			w.persist()
-			w.accounts = inkan.Accounts(store.Mem(), "test", "default")
+			w.accounts = engine.Accounts(store.Mem(), "test", "default")
 		}},
 		"persist-expiring": {says: "runs out at 20", break_: func(_ *testing.T, w *world) { w.persist(w.persistValue(10 * 24 * time.Hour)) }},
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/inkan-acme/inkan/plug"
@@ -120,11 +121,11 @@ func soundSetUps() map[string]func(t *testing.T, w *world) {
 		"two CAs": func(_ *testing.T, w *world) { w.request.CAs = []string{"test", "test"} },
 		"an RSA account": func(t *testing.T, w *world) {
 			w.config.KeyType = inkan.RSA2048
-			w.accounts = inkan.Accounts(store.Mem(), "test", "default")
+			w.accounts = engine.Accounts(store.Mem(), "test", "default")
 			w.register()
 		},
 		"no account yet, terms agreed": func(_ *testing.T, w *world) {
-			w.accounts = inkan.Accounts(store.Mem(), "test", "default")
+			w.accounts = engine.Accounts(store.Mem(), "test", "default")
 		},
 		"a signed zone": func(t *testing.T, w *world) {
 			z := newSignedZone(t)

@@ -18,6 +18,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/doctor"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testdns"
 	"github.com/inkan-acme/inkan/internal/testport"
@@ -76,7 +77,7 @@ func newWorld(t *testing.T, ca *testca.CA) *world {
 		t.Fatal(err)
 	}
 	w.config = acme.Config{Directory: ca.DirectoryURL, Roots: ca.Roots, AgreeTerms: true}
-	w.accounts = inkan.Accounts(store.Mem(), "test", "default")
+	w.accounts = engine.Accounts(store.Mem(), "test", "default")
 	w.known.AgreeTerms = true
 	w.request = inkan.CertificateRequest{Name: host, CAs: []string{"test"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
 	w.names(inkan.HTTP01, host)

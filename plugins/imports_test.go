@@ -23,10 +23,14 @@ const module = "github.com/inkan-acme/inkan"
 var layers = [][]string{
 	{"cmd", "bench", "examples", "scripts"},
 	{"config", "web", "compat", "migrate", "check", "doctor", "plugins"},
-	{"acme", "solve", "dns", "store", "seal", "deploy", "notify", "aws", "process"},
+	{"engine", "serve", "acme", "solve", "dns", "store", "seal", "deploy", "notify", "aws", "process"},
 	{"plug"},
 	{"."},
 }
+
+// knowsState may import internal/state: programs of others get what they need of
+// it from the engine.
+var knowsState = []string{"engine", "serve", "cmd", "bench"}
 
 // neighbours may import each other although they share a layer: the programs.
 var neighbours = []string{"cmd", "bench", "examples", "scripts"}
@@ -83,7 +87,7 @@ func layerOf(top string) int {
 
 // isTestHelp reports whether a package is there for tests only.
 func isTestHelp(path, top string) bool {
-	return top == "plugtest" || path == "internal/testca" || path == "internal/testaws" || path == "internal/testdns" || path == "internal/failpoint"
+	return top == "plugtest" || path == "internal/testca" || path == "internal/testaws" || path == "internal/testkit" || path == "internal/testsign" || path == "internal/testdns" || path == "internal/failpoint"
 }
 
 func isStandard(importPath string) bool {
@@ -129,6 +133,10 @@ func refused(path, top, imp string) string {
 		return "" // tests may import anything
 	case isTestHelp(toPath, toTop):
 		return "it is there for tests"
+	case toPath == "internal/state" && !slices.Contains(knowsState, top):
+		return "only the engine and who stands beside it know how records are kept"
+	case slices.Contains([]string{"engine", "serve"}, top) && toTop != "." && toTop != "internal":
+		return "the engine knows contracts and records, no plug-in"
 	case toTop == "internal":
 		return ""
 	case top == "internal":
@@ -176,6 +184,8 @@ func TestRulesRefuse(t *testing.T) {
 	}{
 		{"cmd/inkan", module + "/config", true},
 		{"plugins", module + "/deploy", true},
+		{"engine", module + "/internal/state", true},
+		{"serve", module + "/internal/state", true},
 		{"deploy", module + "/internal/durable", true},
 		{"deploy", module + "/plug", true},
 		{"plug", module, true},
@@ -184,6 +194,11 @@ func TestRulesRefuse(t *testing.T) {
 		{"cmd/inkan-demo", module + "/internal/testca", true},
 		{".", "golang.org/x/net/idna", true},
 		{"deploy", module + "/store", false},
+		{"serve", module + "/engine", false},
+		{"engine", module + "/acme", false},
+		{"engine", module + "/plug", false},
+		{"store", module + "/internal/state", false},
+		{"config", module + "/internal/state", false},
 		{"store", module + "/store/more", false},
 		{"plug", module + "/deploy", false},
 		{"plug", "github.com/goccy/go-yaml", false},

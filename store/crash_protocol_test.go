@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/durable/crashfs"
 	"github.com/inkan-acme/inkan/internal/testsign"
 )
@@ -50,7 +51,7 @@ func (pl play) prepare(t *testing.T, ca *testsign.Authority) *scene {
 }
 
 // run is what the play does, by a new process.
-func (pl play) run(s *scene, m *inkan.Manager) error {
+func (pl play) run(s *scene, m *engine.Manager) error {
 	if pl.old && pl.names == nil {
 		return s.renew(m)
 	}

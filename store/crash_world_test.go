@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/durable/crashfs"
 	"github.com/inkan-acme/inkan/internal/testsign"
 )
@@ -86,18 +87,18 @@ func newScene(disk *crashfs.Disk, ca *testsign.Authority, out *outside) *scene {
 type plain struct{ inkan.Store }
 
 // start returns the engine of a new process.
-func (s *scene) start() (*inkan.Manager, *crashfs.Process) {
+func (s *scene) start() (*engine.Manager, *crashfs.Process) {
 	p := s.disk.Start()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pids++
 	s.alive[s.pids] = p
-	return &inkan.Manager{
+	return &engine.Manager{
 		Store: s.open(p, "store"), Host: s.open(p, "host"),
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return remoteCA{s, p}, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return remoteSolver{s, p}, nil },
-		Target: func(context.Context, string) (*inkan.Target, error) {
-			return &inkan.Target{Deployer: remoteTarget{s, p}}, nil
+		Target: func(context.Context, string) (*engine.Target, error) {
+			return &engine.Target{Deployer: remoteTarget{s, p}}, nil
 		},
 		Now: func() time.Time { return s.now }, Owner: inkan.Owner{Host: "model", Boot: "b", PIDNS: "n", PID: s.pids},
 		Alive: func(o inkan.Owner) bool {
@@ -119,20 +120,20 @@ func (s *scene) bury() {
 }
 
 // issue is what `inkan issue` does, renew what `inkan renew` does.
-func (s *scene) issue(m *inkan.Manager) error {
+func (s *scene) issue(m *engine.Manager) error {
 	ctx := context.Background()
 	if _, err := m.Record(ctx, s.req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	p, err := m.Plan(ctx, inkan.PlanOptions{Names: []string{s.req.Name}, Asked: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{s.req.Name}, Asked: true})
 	if err != nil {
 		return err
 	}
 	return m.Run(ctx, p).Err()
 }
 
-func (s *scene) renew(m *inkan.Manager) error {
-	p, err := m.Plan(context.Background(), inkan.PlanOptions{})
+func (s *scene) renew(m *engine.Manager) error {
+	p, err := m.Plan(context.Background(), engine.PlanOptions{})
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -186,7 +188,7 @@ func (a *app) loadAccount(ctx context.Context, n accountName) (inkan.AccountReco
 	if err != nil {
 		return inkan.AccountRecord{}, err
 	}
-	rec, err := inkan.Accounts(s, n.ca, n.account).Load(ctx)
+	rec, err := engine.Accounts(s, n.ca, n.account).Load(ctx)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
@@ -319,5 +321,5 @@ func (a *app) saveCA(ctx context.Context, name string, c hostCA) error {
 	if err != nil {
 		return err
 	}
-	return inkan.SaveHost(ctx, host, inkan.HostCAs, name, inkan.HostRecord{Kind: "acme", Options: options})
+	return state.SaveHost(ctx, host, state.HostCAs, name, inkan.HostRecord{Kind: "acme", Options: options})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/plugins"
 	"github.com/inkan-acme/inkan/process"
@@ -229,12 +230,12 @@ func (a *app) fileStore(dir string) (inkan.Store, error) {
 }
 
 // manager returns a Manager over the stores of this run.
-func (a *app) manager(ctx context.Context) (*inkan.Manager, error) {
+func (a *app) manager(ctx context.Context) (*engine.Manager, error) {
 	s, host, err := a.stores()
 	if err != nil {
 		return nil, err
 	}
-	m := &inkan.Manager{Store: s, Host: host, Issuer: a.issuer, Solver: a.solver, Target: a.target,
+	m := &engine.Manager{Store: s, Host: host, Issuer: a.issuer, Solver: a.solver, Target: a.target,
 		Owner: process.Self(), Alive: process.Alive, Log: a.logger(), Now: a.faults.now()}
 	if a.dryRun {
 		m.Target = nil

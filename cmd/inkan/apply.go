@@ -8,6 +8,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 var errNamesOrAll = errors.New("give names or --all, not both")
@@ -81,10 +82,10 @@ func (a *app) apply(ctx context.Context) error {
 			names = append(names, req.Name)
 		}
 	}
-	report := &inkan.Report{}
+	report := &engine.Report{}
 	if len(names) > 0 {
 		// A person asks: what failed before is tried again now.
-		p, err := m.Plan(ctx, inkan.PlanOptions{Names: names, Asked: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true})
 		if err != nil {
 			return also(failed, failure{err: err})
 		}
@@ -163,8 +164,8 @@ func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed err
 
 type accountName struct{ ca, account string }
 
-func (a *app) sayApplied(ctx context.Context, report *inkan.Report, fine bool) {
-	done := &inkan.Report{}
+func (a *app) sayApplied(ctx context.Context, report *engine.Report, fine bool) {
+	done := &engine.Report{}
 	for _, r := range report.Results {
 		if r.Changed() {
 			done.Results = append(done.Results, r)

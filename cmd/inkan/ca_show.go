@@ -16,6 +16,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 func (a *app) caCommand() *cobra.Command {
@@ -108,7 +109,7 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 	if err != nil {
 		return nil, err
 	}
-	names, err := inkan.ListHost(ctx, host, inkan.HostCAs)
+	names, err := state.ListHost(ctx, host, state.HostCAs)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func (a *app) deployCommand() *cobra.Command {
@@ -30,7 +30,7 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 	if err != nil {
 		return err
 	}
-	opt := inkan.PlanOptions{Names: names, DeployOnly: true, Redeploy: retry, Asked: len(names) > 0, All: len(names) == 0}
+	opt := engine.PlanOptions{Names: names, DeployOnly: true, Redeploy: retry, Asked: len(names) > 0, All: len(names) == 0}
 	var failed error
 	if retry && opt.All {
 		if opt.Names, failed, err = undeployed(ctx, m); err != nil {
@@ -38,13 +38,13 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 		}
 		opt.All = false
 	}
-	report := &inkan.Report{}
+	report := &engine.Report{}
 	if opt.All || len(opt.Names) > 0 {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {
 			return err
 		}
-		p.Certificates = slices.DeleteFunc(p.Certificates, func(c inkan.CertificatePlan) bool {
+		p.Certificates = slices.DeleteFunc(p.Certificates, func(c engine.CertificatePlan) bool {
 			return opt.All && !c.Actions()
 		})
 		var runErr error
@@ -66,8 +66,8 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 
 // undeployed returns the certificates with a target that does not have the
 // version in force.
-func undeployed(ctx context.Context, m *inkan.Manager) (names []string, failed, err error) {
-	p, err := m.Plan(ctx, inkan.PlanOptions{All: true, DeployOnly: true})
+func undeployed(ctx context.Context, m *engine.Manager) (names []string, failed, err error) {
+	p, err := m.Plan(ctx, engine.PlanOptions{All: true, DeployOnly: true})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +75,7 @@ func undeployed(ctx context.Context, m *inkan.Manager) (names []string, failed, 
 		switch {
 		case c.Err != nil:
 			failed = also(failed, failure{name: c.Name, err: c.Err})
-		case slices.ContainsFunc(c.Steps, func(s inkan.Step) bool { return s.Target != "" }):
+		case slices.ContainsFunc(c.Steps, func(s engine.Step) bool { return s.Target != "" }):
 			names = append(names, c.Name)
 		}
 	}

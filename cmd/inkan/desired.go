@@ -12,6 +12,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // What apply does to the records.
@@ -34,7 +35,7 @@ type change struct {
 
 // compare finds what apply would change. A record that cannot be read is an
 // error of its own; the others are compared all the same.
-func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]change, error) {
+func compare(ctx context.Context, m *engine.Manager, cfg *config.Config) ([]change, error) {
 	var changes []change
 	var failed error
 	wanted := map[string]bool{}
@@ -44,7 +45,7 @@ func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]chang
 		rec, err := m.Request(ctx, req.Name)
 		c := change{Name: req.Name, request: req}
 		switch {
-		case errors.Is(err, inkan.ErrUnsoundRequest):
+		case errors.Is(err, engine.ErrUnsoundRequest):
 			c.Action, c.Detail = changeChange, "what is recorded cannot be followed"
 		case errors.Is(err, fs.ErrNotExist):
 			c.Action, c.Detail = changeCreate, strings.Join(values(req.Identifiers), " ")
@@ -71,7 +72,7 @@ func compare(ctx context.Context, m *inkan.Manager, cfg *config.Config) ([]chang
 	recorded, err := m.Requests(ctx)
 	if failed == nil {
 		for _, err := range joined(err) {
-			if e, ok := errors.AsType[*inkan.Error](err); ok && errors.Is(err, inkan.ErrUnsoundRequest) && wanted[strings.TrimPrefix(e.Op, "certificate ")] {
+			if e, ok := errors.AsType[*inkan.Error](err); ok && errors.Is(err, engine.ErrUnsoundRequest) && wanted[strings.TrimPrefix(e.Op, "certificate ")] {
 				continue // this apply mends it
 			}
 			failed = also(failed, failure{err: err})
@@ -153,10 +154,10 @@ func targetsOf(r *inkan.CertificateRequest) string {
 }
 
 // asDesired returns what would be observed once c was recorded: for the plan.
-func (a *app) asDesired(ctx context.Context, m *inkan.Manager, c change) (*inkan.Observed, error) {
+func (a *app) asDesired(ctx context.Context, m *engine.Manager, c change) (*engine.Observed, error) {
 	o, err := m.Observe(ctx, c.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		o, err = &inkan.Observed{Name: c.Name}, nil
+		o, err = &engine.Observed{Name: c.Name}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -171,11 +172,11 @@ func (a *app) asDesired(ctx context.Context, m *inkan.Manager, c change) (*inkan
 	had := o.Targets
 	o.Request, o.RequestErr, o.Targets = &next, nil, nil
 	for _, name := range next.Targets {
-		if i := slices.IndexFunc(had, func(t inkan.ObservedTarget) bool { return t.Name == name }); i >= 0 {
+		if i := slices.IndexFunc(had, func(t engine.ObservedTarget) bool { return t.Name == name }); i >= 0 {
 			o.Targets = append(o.Targets, had[i])
 			continue
 		}
-		t := inkan.ObservedTarget{Name: name}
+		t := engine.ObservedTarget{Name: name}
 		switch target, err := a.target(ctx, name); {
 		case err == nil:
 			t.Here, t.Options = true, target.Options

@@ -17,6 +17,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/doctor"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/dnslookup"
 )
 
@@ -98,11 +99,11 @@ func (a *app) examine(ctx context.Context, names []string, f doctorFlags) error 
 // lookOutside examines requests in the DNS, at CAs and at the web servers.
 func (a *app) lookOutside(ctx context.Context, requests []inkan.CertificateRequest, f doctorFlags) []doctor.Finding {
 	d := &doctor.Doctor{CA: a.doctorCA, Solver: a.solver, Resolvers: f.resolvers, HTTPPort: int(f.httpPort), TLSPort: int(f.httpsPort)}
-	m := &inkan.Manager{}
+	m := &engine.Manager{}
 	p := a.follow(ctx, m)
 	defer p.end()
 	if p.live {
-		d.Progress = func(name, step string) { m.Progress(inkan.Progress{Name: a.inWords(ctx, name), Step: step}) }
+		d.Progress = func(name, step string) { m.Progress(engine.Progress{Name: a.inWords(ctx, name), Step: step}) }
 	}
 	return d.Examine(ctx, requests)
 }

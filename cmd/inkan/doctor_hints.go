@@ -7,6 +7,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/doctor"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // quickLook bounds what is added to the failures of one run.
@@ -17,7 +18,7 @@ const quickLook = 3 * time.Second
 // well is never slower for it; and only for CAs of the public, which see the
 // same DNS as this machine does. It looks until ctx ends. Where nothing is
 // found and nothing is hinted at, inkan doctor is.
-func (a *app) withFindings(ctx context.Context, m *inkan.Manager, name string, err error) (found error) {
+func (a *app) withFindings(ctx context.Context, m *engine.Manager, name string, err error) (found error) {
 	refused, ok := errors.AsType[*inkan.RefusedError](err)
 	if !ok || ctx.Err() != nil {
 		return err

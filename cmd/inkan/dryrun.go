@@ -13,6 +13,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // A dry run is the same run with Store and Host under <data>/dry-run, the
@@ -57,7 +58,7 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := real.Plan(ctx, inkan.PlanOptions{Names: names})
+	p, err := real.Plan(ctx, engine.PlanOptions{Names: names})
 	if err != nil {
 		return err
 	}
@@ -98,16 +99,16 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 }
 
 // issues reports whether a new certificate is due.
-func issues(c *inkan.CertificatePlan) bool {
-	return slices.ContainsFunc(c.Steps, func(s inkan.Step) bool {
-		return s.Action == inkan.ActionIssue || s.Action == inkan.ActionRenew || s.Action == inkan.ActionResume
+func issues(c *engine.CertificatePlan) bool {
+	return slices.ContainsFunc(c.Steps, func(s engine.Step) bool {
+		return s.Action == engine.ActionIssue || s.Action == engine.ActionRenew || s.Action == engine.ActionResume
 	})
 }
 
 // trialOf returns the recorded request as a dry run asks for it, and notes in
 // r what was agreed with its CA: whoever agreed to a CA's terms may try its
 // staging sister.
-func (a *app) trialOf(ctx context.Context, real *inkan.Manager, trial *app, c *inkan.CertificatePlan, r *requestFlags) (*inkan.CertificateRequest, error) {
+func (a *app) trialOf(ctx context.Context, real *engine.Manager, trial *app, c *engine.CertificatePlan, r *requestFlags) (*inkan.CertificateRequest, error) {
 	if c.Err != nil {
 		return nil, c.Err
 	}
@@ -120,7 +121,7 @@ func (a *app) trialOf(ctx context.Context, real *inkan.Manager, trial *app, c *i
 	if err != nil {
 		return nil, err
 	}
-	acct, err := inkan.Accounts(real.Store, req.CAs[0], req.Account).Load(ctx)
+	acct, err := engine.Accounts(real.Store, req.CAs[0], req.Account).Load(ctx)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -130,7 +131,7 @@ func (a *app) trialOf(ctx context.Context, real *inkan.Manager, trial *app, c *i
 }
 
 // tryOut issues the requests and throws the certificates away.
-func (a *app) tryOut(ctx context.Context, m *inkan.Manager, reqs []inkan.CertificateRequest, r *requestFlags) error {
+func (a *app) tryOut(ctx context.Context, m *engine.Manager, reqs []inkan.CertificateRequest, r *requestFlags) error {
 	var names []string
 	for _, req := range reqs {
 		req.Targets = nil
@@ -142,7 +143,7 @@ func (a *app) tryOut(ctx context.Context, m *inkan.Manager, reqs []inkan.Certifi
 		}
 		names = append(names, req.Name)
 	}
-	p, err := m.Plan(ctx, inkan.PlanOptions{Names: names, Asked: true, Force: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true, Force: true})
 	if err != nil {
 		return err
 	}

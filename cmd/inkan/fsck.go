@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func (a *app) fsckCommand() *cobra.Command {
@@ -28,7 +29,7 @@ that has no copy.`,
 			}
 			if a.json {
 				if found == nil {
-					found = []inkan.Finding{}
+					found = []engine.Finding{}
 				}
 				if err := a.writeJSON(found); err != nil {
 					return err
@@ -43,9 +44,9 @@ that has no copy.`,
 
 // sayFindings prints what was found, the broken first, and fails if something
 // broken is left.
-func (a *app) sayFindings(found []inkan.Finding) error {
+func (a *app) sayFindings(found []engine.Finding) error {
 	left := 0
-	for _, severity := range []inkan.Severity{inkan.Broken, inkan.Leftover, inkan.Note} {
+	for _, severity := range []engine.Severity{engine.Broken, engine.Leftover, engine.Note} {
 		for _, f := range found {
 			if f.Severity != severity {
 				continue
@@ -55,7 +56,7 @@ func (a *app) sayFindings(found []inkan.Finding) error {
 			case f.Done:
 				a.changed = true
 				word = a.paint(green, "mended")
-			case severity == inkan.Broken:
+			case severity == engine.Broken:
 				left++
 				word = a.paint(red, word)
 			}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -188,7 +189,7 @@ func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, name
 		return err
 	}
 	a.changed = made || recorded
-	p, err := m.Plan(ctx, inkan.PlanOptions{Names: []string{req.Name}, Asked: true, Force: opt.force})
+	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{req.Name}, Asked: true, Force: opt.force})
 	if err != nil {
 		return err
 	}

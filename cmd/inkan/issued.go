@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // otherCA names the CA that issued, and why it was not the first of the request;
 // "" if it was.
-func (a *app) otherCA(ctx context.Context, m *inkan.Manager, req *inkan.CertificateRequest, ca string) string {
+func (a *app) otherCA(ctx context.Context, m *engine.Manager, req *inkan.CertificateRequest, ca string) string {
 	if ca == req.CAs[0] {
 		return ""
 	}
@@ -30,7 +31,7 @@ func (a *app) otherCA(ctx context.Context, m *inkan.Manager, req *inkan.Certific
 
 // sayIssued ends with what somebody needs to know: the paths, the expiry and
 // how renewal happens.
-func (a *app) sayIssued(ctx context.Context, m *inkan.Manager, r *inkan.Result, req *inkan.CertificateRequest) {
+func (a *app) sayIssued(ctx context.Context, m *engine.Manager, r *engine.Result, req *inkan.CertificateRequest) {
 	now := time.Now()
 	if r.Version == nil { // it was deleted meanwhile
 		a.item(r.Name, "there is no certificate")

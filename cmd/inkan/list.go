@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -69,8 +69,8 @@ func (a *app) list(ctx context.Context) error {
 
 // summaries tells about every certificate, in the order of the names. What
 // cannot be read has its place among them.
-func (a *app) summaries(ctx context.Context, m *inkan.Manager, now time.Time) ([]summary, error) {
-	p, err := m.Plan(ctx, inkan.PlanOptions{All: true})
+func (a *app) summaries(ctx context.Context, m *engine.Manager, now time.Time) ([]summary, error) {
+	p, err := m.Plan(ctx, engine.PlanOptions{All: true})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (a *app) summaries(ctx context.Context, m *inkan.Manager, now time.Time) ([
 }
 
 // summaryOf returns nil for a certificate that was deleted.
-func (a *app) summaryOf(ctx context.Context, m *inkan.Manager, name string, now time.Time) *summary {
+func (a *app) summaryOf(ctx context.Context, m *engine.Manager, name string, now time.Time) *summary {
 	o, err := m.Observe(ctx, name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

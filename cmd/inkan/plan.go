@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func (a *app) planCommand() *cobra.Command {
@@ -37,11 +37,11 @@ const onceIssued = "as soon as it is issued"
 
 // planned is what would happen to one certificate.
 type planned struct {
-	Name   string       `json:"name"`
-	Change string       `json:"change,omitempty"` // to the record, by apply
-	Detail string       `json:"detail,omitempty"`
-	Steps  []inkan.Step `json:"steps"`
-	Error  string       `json:"error,omitempty"`
+	Name   string        `json:"name"`
+	Change string        `json:"change,omitempty"` // to the record, by apply
+	Detail string        `json:"detail,omitempty"`
+	Steps  []engine.Step `json:"steps"`
+	Error  string        `json:"error,omitempty"`
 }
 
 func (a *app) plan(ctx context.Context, names []string, all bool) error {
@@ -61,7 +61,7 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 	for _, p := range list {
 		known[p.Name] = true
 	}
-	opt := inkan.PlanOptions{Names: without(names, known), All: all}
+	opt := engine.PlanOptions{Names: without(names, known), All: all}
 	if len(names) == 0 || len(opt.Names) > 0 {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {
@@ -73,7 +73,7 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 			}
 			one := planned{Name: c.Name, Steps: c.Steps}
 			if c.Err != nil {
-				one.Error, one.Steps = c.Err.Error(), []inkan.Step{}
+				one.Error, one.Steps = c.Err.Error(), []engine.Step{}
 				failed = also(failed, failure{name: c.Name, err: c.Err})
 			}
 			list = append(list, one)
@@ -82,7 +82,7 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 	for _, p := range list {
 		a.changed = a.changed || p.Change != ""
 		for _, s := range p.Steps {
-			a.changed = a.changed || s.Action != inkan.ActionWait
+			a.changed = a.changed || s.Action != engine.ActionWait
 		}
 	}
 	if a.json {
@@ -100,7 +100,7 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 
 // changes compares the configuration file, if there is one, with the records.
 // failed names the records that cannot be read.
-func (a *app) changes(ctx context.Context, m *inkan.Manager) (list []change, failed, err error) {
+func (a *app) changes(ctx context.Context, m *engine.Manager) (list []change, failed, err error) {
 	cfg, err := a.config()
 	if err != nil || cfg == nil {
 		return nil, nil, err
@@ -110,7 +110,7 @@ func (a *app) changes(ctx context.Context, m *inkan.Manager) (list []change, fai
 }
 
 // planChanges plans as if the changes were made; names, if any, limits them.
-func (a *app) planChanges(ctx context.Context, m *inkan.Manager, changes []change, names []string) ([]planned, error) {
+func (a *app) planChanges(ctx context.Context, m *engine.Manager, changes []change, names []string) ([]planned, error) {
 	only := map[string]bool{}
 	for _, n := range names {
 		only[n] = true
@@ -124,10 +124,10 @@ func (a *app) planChanges(ctx context.Context, m *inkan.Manager, changes []chang
 		if err != nil {
 			return nil, err
 		}
-		steps := inkan.PlanCertificate(o, inkan.PlanOptions{}, time.Now())
+		steps := engine.PlanCertificate(o, engine.PlanOptions{}, time.Now())
 		if o.Version == nil && c.request != nil {
 			for _, t := range c.request.Targets {
-				steps = append(steps, inkan.Step{Name: c.Name, Action: inkan.ActionDeploy, Target: t, Reason: onceIssued})
+				steps = append(steps, engine.Step{Name: c.Name, Action: engine.ActionDeploy, Target: t, Reason: onceIssued})
 			}
 		}
 		list = append(list, planned{Name: c.Name, Change: c.Action, Detail: c.Detail, Steps: steps})
@@ -174,12 +174,12 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 				row(string(s.Action), stepWords(s, now))
 			}
 		}
-		if later := slices.DeleteFunc(slices.Clone(p.Steps), func(s inkan.Step) bool { return s.Reason != onceIssued }); len(later) > 0 {
+		if later := slices.DeleteFunc(slices.Clone(p.Steps), func(s engine.Step) bool { return s.Reason != onceIssued }); len(later) > 0 {
 			var places []string
 			for _, s := range later {
 				places = append(places, a.targetTitle(ctx, s.Target))
 			}
-			row(string(inkan.ActionDeploy), "to "+strings.Join(places, ", ")+", "+onceIssued)
+			row(string(engine.ActionDeploy), "to "+strings.Join(places, ", ")+", "+onceIssued)
 		}
 	}
 	t.colour = func(row, column int) string {
@@ -190,7 +190,7 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 			return ""
 		case step == "error":
 			return red
-		case step == string(inkan.ActionWait):
+		case step == string(engine.ActionWait):
 			return dim
 		case step == changeUnmanage:
 			return yellow

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // maxLines is how many certificates a terminal shows at once.
@@ -43,7 +43,7 @@ type running struct {
 }
 
 // follow makes m report to a new progress, unless nobody wants to see it.
-func (a *app) follow(ctx context.Context, m *inkan.Manager) *progress {
+func (a *app) follow(ctx context.Context, m *engine.Manager) *progress {
 	p := &progress{a: a, all: map[string]*running{}, words: func(step string) string {
 		if target, ok := strings.CutPrefix(step, "deploying to "); ok {
 			return "deploying: " + a.targetTitle(ctx, target)
@@ -82,7 +82,7 @@ func (p *progress) tick() {
 	}
 }
 
-func (p *progress) tell(e inkan.Progress) {
+func (p *progress) tell(e engine.Progress) {
 	step := p.words(e.Step)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // screen plays what a terminal would show: lines, the cursor going up, and
@@ -51,9 +51,9 @@ func TestProgressOfMany(t *testing.T) {
 	var b bytes.Buffer
 	p := liveProgress(&b)
 	for i := range 20 {
-		p.tell(inkan.Progress{Name: fmt.Sprintf("n%02d.example", i), Step: "ordering"})
+		p.tell(engine.Progress{Name: fmt.Sprintf("n%02d.example", i), Step: "ordering"})
 	}
-	p.tell(inkan.Progress{Name: "n03.example", Step: strings.Repeat("long ", 40)})
+	p.tell(engine.Progress{Name: "n03.example", Step: strings.Repeat("long ", 40)})
 	lines := screen(b.String())
 	if len(lines) != maxLines+1 || !strings.Contains(lines[0], "n03.example: long") || !strings.Contains(lines[8], "and 12 more, 0 done") {
 		t.Fatalf("the screen shows\n%s", strings.Join(lines, "\n"))
@@ -63,9 +63,9 @@ func TestProgressOfMany(t *testing.T) {
 			t.Errorf("a line of %d columns: %s", length(l), l)
 		}
 	}
-	p.tell(inkan.Progress{Name: "n03.example", Done: true})
-	p.tell(inkan.Progress{Name: "n04.example", Done: true, Err: errors.New("broken")})
-	p.tell(inkan.Progress{Name: "never.example", Done: true})
+	p.tell(engine.Progress{Name: "n03.example", Done: true})
+	p.tell(engine.Progress{Name: "n04.example", Done: true, Err: errors.New("broken")})
+	p.tell(engine.Progress{Name: "never.example", Done: true})
 	lines = screen(b.String())
 	if len(lines) != 2+maxLines+1 || !strings.HasSuffix(lines[0], "n03.example: done") || !strings.HasSuffix(lines[1], "n04.example: failed at: ordering") ||
 		!strings.Contains(lines[len(lines)-1], "and 10 more, 2 done") {
@@ -83,10 +83,10 @@ func TestProgressInPlainLines(t *testing.T) {
 	p := liveProgress(&b)
 	p.live = false
 	for range 3 {
-		p.tell(inkan.Progress{Name: "a.example", Step: "ordering"})
+		p.tell(engine.Progress{Name: "a.example", Step: "ordering"})
 	}
-	p.tell(inkan.Progress{Name: "a.example", Step: "validating"})
-	p.tell(inkan.Progress{Name: "a.example", Done: true})
+	p.tell(engine.Progress{Name: "a.example", Step: "validating"})
+	p.tell(engine.Progress{Name: "a.example", Done: true})
 	p.end()
 	if out := b.String(); out != "   0.0s  a.example: ordering\n   0.0s  a.example: validating\n" {
 		t.Errorf("it says\n%s", out)

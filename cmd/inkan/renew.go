@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func (a *app) renewCommand() *cobra.Command {
@@ -28,7 +28,7 @@ from a timer, once an hour; it costs nothing when nothing is due.`,
 			if err != nil {
 				return err
 			}
-			p, err := m.Plan(cmd.Context(), inkan.PlanOptions{Names: names, Asked: len(names) > 0, Advice: len(names) > 0, Force: force})
+			p, err := m.Plan(cmd.Context(), engine.PlanOptions{Names: names, Asked: len(names) > 0, Advice: len(names) > 0, Force: force})
 			if err != nil {
 				return err
 			}

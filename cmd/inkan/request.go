@@ -14,11 +14,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // buildRequest makes the request of what is recorded under the name, changed
 // by the flags that were given.
-func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, ids []inkan.Identifier, dropNames bool) (*inkan.CertificateRequest, error) {
+func (a *app) buildRequest(ctx context.Context, m *engine.Manager, r *requestFlags, f *pflag.FlagSet, ids []inkan.Identifier, dropNames bool) (*inkan.CertificateRequest, error) {
 	var csr []byte
 	var kt inkan.KeyType
 	var err error
@@ -36,7 +38,7 @@ func (a *app) buildRequest(ctx context.Context, m *inkan.Manager, r *requestFlag
 	}
 	req := inkan.CertificateRequest{Name: name, CAs: []string{defaultCA}, Account: defaultAccount, KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
 	recorded, err := m.Request(ctx, name)
-	fresh := errors.Is(err, fs.ErrNotExist) || errors.Is(err, inkan.ErrUnsoundRequest)
+	fresh := errors.Is(err, fs.ErrNotExist) || errors.Is(err, engine.ErrUnsoundRequest)
 	switch {
 	case err != nil && !fresh:
 		return nil, err
@@ -100,7 +102,7 @@ func readCSR(file string, names []inkan.Identifier) ([]byte, []inkan.Identifier,
 }
 
 // applyFlags changes req by the flags that were given.
-func (a *app) applyFlags(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest, fresh bool) error {
+func (a *app) applyFlags(ctx context.Context, m *engine.Manager, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest, fresh bool) error {
 	if r.cas.given() || r.staging {
 		cas, err := a.chooseCAs(ctx, r, req.CAs)
 		if err != nil {
@@ -145,7 +147,7 @@ func (a *app) applyFlags(ctx context.Context, m *inkan.Manager, r *requestFlags,
 	return a.applyTargets(ctx, r, f, req, fresh)
 }
 
-func (a *app) applyKey(ctx context.Context, m *inkan.Manager, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest) error {
+func (a *app) applyKey(ctx context.Context, m *engine.Manager, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest) error {
 	switch {
 	case r.keyFile != "" && req.CSR != nil:
 		return usageError{errors.New("--key-file and --csr exclude each other")}
@@ -184,7 +186,7 @@ func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSe
 		if options == nil {
 			return nil
 		}
-		name, err := a.hostRecord(ctx, inkan.HostTargets, kind, options)
+		name, err := a.hostRecord(ctx, state.HostTargets, kind, options)
 		if err != nil {
 			return err
 		}

@@ -15,6 +15,8 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -36,7 +38,7 @@ func (a *app) caOf(ctx context.Context, name string) (hostCA, error) {
 			return hostCA{c.Directory, c.Roots, c.Staging}, nil
 		}
 	}
-	r, err := a.loadHost(ctx, inkan.HostCAs, name)
+	r, err := a.loadHost(ctx, state.HostCAs, name)
 	if err == nil {
 		var c hostCA
 		err = plug.DecodeJSON(r.Options, plug.Resolver{})(&c)
@@ -127,7 +129,7 @@ func (a *app) client(ctx context.Context, ca, account string, f accountFlags) (*
 	}
 	c.Throttle = a.throttles[ca]
 	env, c := a.faults.transport(a.plugEnv(), c)
-	client, err := acme.New(env, c, inkan.Accounts(s, ca, account))
+	client, err := acme.New(env, c, engine.Accounts(s, ca, account))
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +155,7 @@ func (a *app) proxy(r *http.Request) (*url.URL, error) { return a.proxyFunc()(r.
 
 // solver implements Manager.Solver.
 func (a *app) solver(ctx context.Context, name string) (inkan.Solver, error) {
-	return resolve(ctx, a, "solver", inkan.HostSolvers, &a.set.Solvers, name, func() (inkan.Solver, bool, error) {
+	return resolve(ctx, a, "solver", state.HostSolvers, &a.set.Solvers, name, func() (inkan.Solver, bool, error) {
 		if _, err := a.config(); err != nil {
 			return nil, false, err
 		}
@@ -166,9 +168,9 @@ func (a *app) solver(ctx context.Context, name string) (inkan.Solver, error) {
 }
 
 // target implements Manager.Target.
-func (a *app) target(ctx context.Context, name string) (*inkan.Target, error) {
+func (a *app) target(ctx context.Context, name string) (*engine.Target, error) {
 	digest := ""
-	d, err := resolve(ctx, a, "target", inkan.HostTargets, &a.set.Deployers, name, func() (inkan.Deployer, bool, error) {
+	d, err := resolve(ctx, a, "target", state.HostTargets, &a.set.Deployers, name, func() (inkan.Deployer, bool, error) {
 		if _, err := a.config(); err != nil {
 			return nil, false, err
 		}
@@ -188,7 +190,7 @@ func (a *app) target(ctx context.Context, name string) (*inkan.Target, error) {
 	if digest == "" {
 		digest = name // names of host records are hashes of their options
 	}
-	return &inkan.Target{Deployer: d, Options: digest}, nil
+	return &engine.Target{Deployer: d, Options: digest}, nil
 }
 
 // errNotHere reports that this machine has nothing of the name.
@@ -240,15 +242,15 @@ func (a *app) loadHost(ctx context.Context, family, name string) (inkan.HostReco
 		return inkan.HostRecord{}, err
 	}
 	if a.realHost == nil {
-		return inkan.LoadHost(ctx, host, family, name)
+		return state.LoadHost(ctx, host, family, name)
 	}
 	first, second := host, a.realHost
 	if a.recorded {
 		first, second = second, first
 	}
-	r, err := inkan.LoadHost(ctx, first, family, name)
+	r, err := state.LoadHost(ctx, first, family, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		r, err = inkan.LoadHost(ctx, second, family, name)
+		r, err = state.LoadHost(ctx, second, family, name)
 	}
 	return r, err
 }
@@ -265,6 +267,6 @@ func (a *app) hostRecord(ctx context.Context, family, kind string, options any) 
 		return "", err
 	}
 	r := inkan.HostRecord{Kind: kind, Options: data}
-	name := inkan.HostName(r)
-	return name, inkan.SaveHost(ctx, host, family, name, r)
+	name := state.HostName(r)
+	return name, state.SaveHost(ctx, host, family, name, r)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -121,7 +122,7 @@ first (inkan revoke --delete) if it must not be used any more.`,
 	return cmd
 }
 
-func (a *app) delete(ctx context.Context, m *inkan.Manager, name string) error {
+func (a *app) delete(ctx context.Context, m *engine.Manager, name string) error {
 	o, err := m.Observe(ctx, name)
 	if err != nil {
 		return err

@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // carryOut runs a plan, tells how it went and turns what failed into an error.
 // What is pending has not failed: it goes on from its journal.
-func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*inkan.Report, error) {
+func (a *app) carryOut(ctx context.Context, m *engine.Manager, p *engine.Plan) (*engine.Report, error) {
 	pr := a.follow(ctx, m)
 	report := m.Run(ctx, p)
 	pr.end()
@@ -41,7 +42,7 @@ func (a *app) carryOut(ctx context.Context, m *inkan.Manager, p *inkan.Plan) (*i
 
 // nextTry is when a certificate that failed is tried again. Where nothing was
 // due, as with --force, what comes next may be a look at the CA's advice only.
-func nextTry(ctx context.Context, m *inkan.Manager, r *inkan.Result) time.Time {
+func nextTry(ctx context.Context, m *engine.Manager, r *engine.Result) time.Time {
 	if o, err := m.Observe(ctx, r.Name); err == nil && !r.Next.IsZero() {
 		if _, _, next := statusOf(o, time.Now()); next.After(r.Next) {
 			return next
@@ -51,13 +52,13 @@ func nextTry(ctx context.Context, m *inkan.Manager, r *inkan.Result) time.Time {
 }
 
 // pending reports whether the work on a certificate goes on by itself.
-func pending(r *inkan.Result) bool {
+func pending(r *engine.Result) bool {
 	return r.Err != nil && inkan.KindOf(r.Err) == inkan.Pending && !errors.Is(r.Err, context.Canceled)
 }
 
 // unfinished returns a failure for every certificate that a person asked for
 // and that is not there yet.
-func unfinished(report *inkan.Report) (err error) {
+func unfinished(report *engine.Report) (err error) {
 	for i := range report.Results {
 		r := &report.Results[i]
 		switch {
@@ -72,7 +73,7 @@ func unfinished(report *inkan.Report) (err error) {
 
 // finish ends a command that ran a plan: with the results in JSON, or as tell
 // says them.
-func (a *app) finish(report *inkan.Report, err error, tell func()) error {
+func (a *app) finish(report *engine.Report, err error, tell func()) error {
 	if !a.json {
 		tell()
 		return err
@@ -96,7 +97,7 @@ type result struct {
 	Seconds  float64   `json:"seconds"`
 }
 
-func results(r *inkan.Report) []result {
+func results(r *engine.Report) []result {
 	list := []result{}
 	for _, x := range r.Results {
 		out := result{Name: x.Name, Issued: x.Issued, Deployed: x.Deployed, Next: x.Next, Seconds: x.Took.Seconds()}
@@ -113,7 +114,7 @@ func results(r *inkan.Report) []result {
 
 // sayResults tells what a run did to each certificate. What failed is told as
 // an error.
-func (a *app) sayResults(ctx context.Context, report *inkan.Report) {
+func (a *app) sayResults(ctx context.Context, report *engine.Report) {
 	now := time.Now()
 	for _, r := range report.Results {
 		var places []string

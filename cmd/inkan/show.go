@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // shownEvents is how many events show tells.
@@ -144,7 +146,7 @@ func subjectOf(c *x509.Certificate) string {
 	return "(no subject)"
 }
 
-func (a *app) deploymentsOf(ctx context.Context, o *inkan.Observed) []deploymentDetails {
+func (a *app) deploymentsOf(ctx context.Context, o *engine.Observed) []deploymentDetails {
 	list := []deploymentDetails{}
 	for _, t := range o.Targets {
 		d := deploymentDetails{Target: t.Name, Title: a.targetTitle(ctx, t.Name), Status: t.Deployed.Status, Paths: pathsOf(t.Deployed.Receipt),
@@ -170,7 +172,7 @@ func lastEvents(ctx context.Context, s inkan.Store, name string, now time.Time) 
 	events := []inkan.Event{}
 	for _, days := range []int{7, 100, 4000} {
 		events = events[:0]
-		for e, err := range inkan.Events(ctx, s, now.AddDate(0, 0, -days)) {
+		for e, err := range state.Events(ctx, s, now.AddDate(0, 0, -days)) {
 			if err != nil {
 				return events, err
 			}
@@ -185,7 +187,7 @@ func lastEvents(ctx context.Context, s inkan.Store, name string, now time.Time) 
 	return events[max(0, len(events)-shownEvents):], nil
 }
 
-func (a *app) sayDetails(ctx context.Context, d *details, o *inkan.Observed, now time.Time) {
+func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
 	a.say("%s  %s", a.paint(bold, d.Name), a.paint(statusColour(d.Status), d.Status))
 	if d.Status != statusOK {
 		a.paragraph("  ", d.Reason)
@@ -286,7 +288,7 @@ func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord
 	a.field("asked by", origin)
 }
 
-func (a *app) sayForce(ctx context.Context, d *details, o *inkan.Observed, now time.Time) {
+func (a *app) sayForce(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
 	if o.Version == nil {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // The words for the state of a certificate, one at a time: the first that
@@ -65,7 +66,7 @@ type summary struct {
 }
 
 // summarise tells about what was observed.
-func (a *app) summarise(ctx context.Context, o *inkan.Observed, now time.Time) summary {
+func (a *app) summarise(ctx context.Context, o *engine.Observed, now time.Time) summary {
 	s := summary{Name: o.Name, Paths: []string{}, LastError: o.State.LastError}
 	s.Status, s.Reason, s.Next = statusOf(o, now)
 	s.Reason = a.inWords(ctx, s.Reason)
@@ -107,22 +108,22 @@ func pathsOf(r inkan.Receipt) []string {
 
 // statusOf finds the word for what was observed, why, and when something
 // happens next.
-func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.Time) {
-	steps := inkan.PlanCertificate(unadvised(o, now), inkan.PlanOptions{}, now)
+func statusOf(o *engine.Observed, now time.Time) (word, reason string, next time.Time) {
+	steps := engine.PlanCertificate(unadvised(o, now), engine.PlanOptions{}, now)
 	next, _ = renewalOf(o, now)
 	for _, s := range steps {
 		if s.Target != "" && !s.At.IsZero() && (next.IsZero() || s.At.Before(next)) {
 			next = s.At
 		}
-		if reason == "" || s.Action != inkan.ActionWait {
+		if reason == "" || s.Action != engine.ActionWait {
 			reason = stepWords(s, now)
 		}
 	}
-	has := func(as ...inkan.Action) bool {
-		return slices.ContainsFunc(steps, func(s inkan.Step) bool { return slices.Contains(as, s.Action) })
+	has := func(as ...engine.Action) bool {
+		return slices.ContainsFunc(steps, func(s engine.Step) bool { return slices.Contains(as, s.Action) })
 	}
-	target := func(status string) *inkan.ObservedTarget {
-		i := slices.IndexFunc(o.Targets, func(t inkan.ObservedTarget) bool {
+	target := func(status string) *engine.ObservedTarget {
+		i := slices.IndexFunc(o.Targets, func(t engine.ObservedTarget) bool {
 			return t.Here && t.Deployed.Status == status && t.Deployed.Want == o.Current.N
 		})
 		if i < 0 {
@@ -142,7 +143,7 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 	case o.Version != nil && !o.Version.Pairs[0].Leaf.NotAfter.After(now):
 		why := "it expired " + instant(o.Version.Pairs[0].Leaf.NotAfter, now)
 		switch {
-		case o.State.Attempts >= inkan.MaxAttempts:
+		case o.State.Attempts >= engine.MaxAttempts:
 			return statusExpired, why + "; " + reason, time.Time{}
 		case o.State.LastError != nil:
 			why += "; " + o.State.LastError.Message
@@ -150,7 +151,7 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 		return statusExpired, why, next
 	case o.Request == nil || o.Request.Unmanaged:
 		return statusUnmanaged, reason, next
-	case o.State.Attempts >= inkan.MaxAttempts:
+	case o.State.Attempts >= engine.MaxAttempts:
 		return statusFailing, reason, time.Time{} // it says that somebody must ask
 	case o.State.LastError != nil:
 		return statusFailing, o.State.LastError.Message, next
@@ -168,9 +169,9 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 	switch {
 	case target(inkan.DeployHeld) != nil:
 		return statusHeld, reason, next
-	case has(inkan.ActionIssue, inkan.ActionRenew, inkan.ActionResume):
+	case has(engine.ActionIssue, engine.ActionRenew, engine.ActionResume):
 		return statusDue, reason, next
-	case has(inkan.ActionDeploy):
+	case has(engine.ActionDeploy):
 		return statusDeploying, reason, next
 	}
 	return statusOK, reason, next
@@ -178,12 +179,12 @@ func statusOf(o *inkan.Observed, now time.Time) (word, reason string, next time.
 
 // renewalOf tells when the next certificate is asked for and why then, apart
 // from deployments; zero if that is not planned.
-func renewalOf(o *inkan.Observed, now time.Time) (at time.Time, why string) {
+func renewalOf(o *engine.Observed, now time.Time) (at time.Time, why string) {
 	alone := unadvised(o, now)
 	alone.Targets = nil
-	s := inkan.PlanCertificate(alone, inkan.PlanOptions{}, now)[0]
+	s := engine.PlanCertificate(alone, engine.PlanOptions{}, now)[0]
 	switch s.Action {
-	case inkan.ActionIssue, inkan.ActionRenew, inkan.ActionResume:
+	case engine.ActionIssue, engine.ActionRenew, engine.ActionResume:
 		return now, s.Reason
 	}
 	if o.Version == nil {
@@ -194,14 +195,14 @@ func renewalOf(o *inkan.Observed, now time.Time) (at time.Time, why string) {
 }
 
 // stepWords is the reason of a step; where it says "then", the time.
-func stepWords(s inkan.Step, now time.Time) string {
+func stepWords(s engine.Step, now time.Time) string {
 	if s.At.IsZero() {
 		return s.Reason
 	}
 	return strings.NewReplacer("the next try is then", "the next try is "+when(s.At, now), "its order goes on then", "its order goes on "+when(s.At, now)).Replace(s.Reason)
 }
 
-func revoked(o *inkan.Observed) bool {
+func revoked(o *engine.Observed) bool {
 	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
 		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
 	})
@@ -209,7 +210,7 @@ func revoked(o *inkan.Observed) bool {
 
 // unadvised puts the next look at the CA's advice behind the moment t, so that
 // what is planned then is the renewal itself.
-func unadvised(o *inkan.Observed, t time.Time) *inkan.Observed {
+func unadvised(o *engine.Observed, t time.Time) *engine.Observed {
 	c := *o
 	if c.State.ARI.N != c.Current.N {
 		c.State.ARI = inkan.ARIState{N: c.Current.N}

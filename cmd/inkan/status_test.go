@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 func testLeaf(t *testing.T, from time.Time, days int) *x509.Certificate {
@@ -30,17 +31,17 @@ func testLeaf(t *testing.T, from time.Time, days int) *x509.Certificate {
 }
 
 // inForce is a certificate of 90 days, issued on the first of January.
-func inForce(t *testing.T) (o *inkan.Observed, issued time.Time) {
+func inForce(t *testing.T) (o *engine.Observed, issued time.Time) {
 	issued = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	req := inkan.CertificateRequest{Name: "a.example", Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "a.example"}},
 		CAs: []string{"test"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}, Targets: []string{"disk"}}
 	pair := inkan.Pair{KeyType: inkan.ECDSAP256, Leaf: testLeaf(t, issued, 90), CA: "test", Account: "default", Ask: req.Ask("test", inkan.ECDSAP256)}
-	return &inkan.Observed{
+	return &engine.Observed{
 		Name:    "a.example",
 		Request: &inkan.RequestRecord{CertificateRequest: req, Origin: inkan.OriginCLI},
 		Current: inkan.Current{N: 1, Seq: 1, Top: 1, At: issued, Pairs: map[inkan.KeyType]inkan.PairSum{inkan.ECDSAP256: {}}},
 		Version: &inkan.Version{Name: "a.example", N: 1, Seq: 1, At: issued, Identifiers: req.Identifiers, Pairs: []inkan.Pair{pair}},
-		Targets: []inkan.ObservedTarget{{Name: "disk", Here: true, Deployed: inkan.Deployed{Want: 1, Accepted: 1, Status: inkan.DeployAccepted}}},
+		Targets: []engine.ObservedTarget{{Name: "disk", Here: true, Deployed: inkan.Deployed{Want: 1, Accepted: 1, Status: inkan.DeployAccepted}}},
 	}, issued
 }
 
@@ -49,32 +50,32 @@ func TestStatusWords(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		days   int // since it was issued
-		change func(*inkan.Observed)
+		change func(*engine.Observed)
 		want   string
 		reason string
 	}{
-		{"in force", 1, func(*inkan.Observed) {}, statusOK, "renewed at"},
-		{"due", 61, func(*inkan.Observed) {}, statusDue, "a third of its life is left"},
-		{"expired", 91, func(*inkan.Observed) {}, statusExpired, "it expired 24 h ago"},
-		{"expired and failing", 91, func(o *inkan.Observed) { o.State.LastError, o.State.Attempts = failed, 9 }, statusExpired, "the CA said no"},
-		{"failing", 61, func(o *inkan.Observed) { o.State.LastError, o.State.Attempts = failed, 1 }, statusFailing, "the CA said no"},
-		{"nothing issued", 0, func(o *inkan.Observed) { o.Version, o.Current = nil, inkan.Current{} }, statusNone, "there is no certificate yet"},
-		{"other names wanted", 1, func(o *inkan.Observed) {
+		{"in force", 1, func(*engine.Observed) {}, statusOK, "renewed at"},
+		{"due", 61, func(*engine.Observed) {}, statusDue, "a third of its life is left"},
+		{"expired", 91, func(*engine.Observed) {}, statusExpired, "it expired 24 h ago"},
+		{"expired and failing", 91, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 9 }, statusExpired, "the CA said no"},
+		{"failing", 61, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 1 }, statusFailing, "the CA said no"},
+		{"nothing issued", 0, func(o *engine.Observed) { o.Version, o.Current = nil, inkan.Current{} }, statusNone, "there is no certificate yet"},
+		{"other names wanted", 1, func(o *engine.Observed) {
 			o.Request.Identifiers = append(o.Request.Identifiers, inkan.Identifier{Type: inkan.DNS, Value: "b.example"})
 		}, statusDue, "+b.example"},
-		{"interrupted deployment", 1, func(o *inkan.Observed) { o.Targets[0].Deployed.Status = inkan.DeployPending }, statusDeploying, "interrupted"},
-		{"older version there", 1, func(o *inkan.Observed) { o.Current.N, o.Version.N = 2, 2 }, statusDeploying, "older version"},
-		{"deployment failed", 1, func(o *inkan.Observed) {
+		{"interrupted deployment", 1, func(o *engine.Observed) { o.Targets[0].Deployed.Status = inkan.DeployPending }, statusDeploying, "interrupted"},
+		{"older version there", 1, func(o *engine.Observed) { o.Current.N, o.Version.N = 2, 2 }, statusDeploying, "older version"},
+		{"deployment failed", 1, func(o *engine.Observed) {
 			o.Targets[0].Deployed.Status, o.Targets[0].Deployed.LastError = inkan.DeployFailed, &inkan.LastError{Message: "exit status 1"}
 		}, statusFailing, "exit status 1"},
-		{"held", 1, func(o *inkan.Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, statusHeld, "inkan deploy --retry"},
-		{"elsewhere", 1, func(o *inkan.Observed) { o.Targets[0] = inkan.ObservedTarget{Name: "disk"} }, statusOK, "renewed at"},
-		{"revoked", 1, func(o *inkan.Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, statusRevoked, "it was revoked"},
-		{"unmanaged", 61, func(o *inkan.Observed) { o.Request.Unmanaged = true }, statusUnmanaged, "it left the configuration file"},
-		{"damaged", 1, func(o *inkan.Observed) {
+		{"held", 1, func(o *engine.Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, statusHeld, "inkan deploy --retry"},
+		{"elsewhere", 1, func(o *engine.Observed) { o.Targets[0] = engine.ObservedTarget{Name: "disk"} }, statusOK, "renewed at"},
+		{"revoked", 1, func(o *engine.Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, statusRevoked, "it was revoked"},
+		{"unmanaged", 61, func(o *engine.Observed) { o.Request.Unmanaged = true }, statusUnmanaged, "it left the configuration file"},
+		{"damaged", 1, func(o *engine.Observed) {
 			o.Version, o.VersionErr = nil, &inkan.DamagedError{Key: "v/a.example/x/cert", Reason: "its checksum does not fit"}
 		}, statusDamaged, "v/a.example/x/cert"},
-		{"at work", 61, func(o *inkan.Observed) { o.HeldBy = &inkan.Owner{Host: "h", PID: 7} }, statusWorking, "another process works on it"},
+		{"at work", 61, func(o *engine.Observed) { o.HeldBy = &inkan.Owner{Host: "h", PID: 7} }, statusWorking, "another process works on it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, issued := inForce(t)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -126,7 +127,7 @@ func (a *app) validation(ctx context.Context, w way) (inkan.Validation, error) {
 
 // hostSolver keeps the options of a solver in the Host store.
 func (a *app) hostSolver(ctx context.Context, kind string, options map[string]any) (inkan.Validation, error) {
-	name, err := a.hostRecord(ctx, inkan.HostSolvers, kind, options)
+	name, err := a.hostRecord(ctx, state.HostSolvers, kind, options)
 	if err != nil {
 		return inkan.Validation{}, err
 	}

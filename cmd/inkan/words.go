@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // Targets and solvers given on the command line are named after a hash of
@@ -23,7 +24,7 @@ var hashCA = regexp.MustCompile(`\bca-[0-9a-f]{16}\b`)
 func (a *app) inWords(ctx context.Context, text string) string {
 	text = hashCA.ReplaceAllStringFunc(text, func(name string) string { return a.caTitle(ctx, name) })
 	return hashName.ReplaceAllStringFunc(text, func(name string) string {
-		for _, family := range []string{inkan.HostTargets, inkan.HostSolvers} {
+		for _, family := range []string{state.HostTargets, state.HostSolvers} {
 			if words := a.hostWords(ctx, family, name); words != "" {
 				return words
 			}
@@ -64,7 +65,7 @@ func (a *app) hostWords(ctx context.Context, family, name string) string {
 
 // targetTitle names a target with its kind: "files in /etc/ssl/live".
 func (a *app) targetTitle(ctx context.Context, name string) string {
-	words := a.hostWords(ctx, inkan.HostTargets, name)
+	words := a.hostWords(ctx, state.HostTargets, name)
 	switch {
 	case words == "":
 		return name
@@ -89,7 +90,7 @@ func (a *app) caTitle(ctx context.Context, name string) string {
 // validationTitle tells how control over names is shown.
 func (a *app) validationTitle(ctx context.Context, v inkan.Validation) string {
 	what := v.Type + " by " + v.Solver
-	if words := a.hostWords(ctx, inkan.HostSolvers, v.Solver); words != "" {
+	if words := a.hostWords(ctx, state.HostSolvers, v.Solver); words != "" {
 		if strings.HasPrefix(v.Solver, "webroot-") {
 			what = v.Type + " by files in " + words
 		} else {

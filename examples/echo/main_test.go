@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 )
 
@@ -33,7 +33,7 @@ func TestServesAndRenews(t *testing.T) {
 	}
 	s.watch = 10 * time.Millisecond
 	issued := make(chan struct{}, 1)
-	s.manager.Progress = func(p inkan.Progress) {
+	s.manager.Progress = func(p engine.Progress) {
 		if p.Done {
 			select {
 			case issued <- struct{}{}:
@@ -63,7 +63,7 @@ func TestServesAndRenews(t *testing.T) {
 	if got := first.DNSNames; len(got) != 2 {
 		t.Errorf("the certificate is for %v", got)
 	}
-	plan, err := s.manager.Plan(ctx, inkan.PlanOptions{Names: []string{"site"}, Force: true})
+	plan, err := s.manager.Plan(ctx, engine.PlanOptions{Names: []string{"site"}, Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}

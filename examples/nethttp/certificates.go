@@ -13,8 +13,10 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/process"
+	"github.com/inkan-acme/inkan/serve"
 	"github.com/inkan-acme/inkan/solve"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -26,8 +28,8 @@ type options struct {
 
 // site is a manager of one certificate and the handler that answers its CA.
 type site struct {
-	manager      *inkan.Manager
-	certificates *inkan.Certificates // what handshakes get
+	manager      *engine.Manager
+	certificates *serve.Certificates // what handshakes get
 	proofs       *solve.Handler      // goes onto port 80
 	request      inkan.CertificateRequest
 	watch        time.Duration // how often to look for new versions; 0: the default
@@ -69,7 +71,7 @@ func newSite(o options) (*site, error) {
 		return nil, err
 	}
 	const account = "default"
-	client, err := acme.New(plug.Env{}, config, inkan.Accounts(files, config.Name, account))
+	client, err := acme.New(plug.Env{}, config, engine.Accounts(files, config.Name, account))
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +84,9 @@ func newSite(o options) (*site, error) {
 		KeyTypes:    []inkan.KeyType{inkan.ECDSAP256},
 		Validations: []inkan.Validation{{Type: inkan.HTTP01, Solver: "port-80"}},
 	}}
-	s.certificates = &inkan.Certificates{Store: files, Log: slog.Default()}
+	s.certificates = &serve.Certificates{Store: files, Log: slog.Default()}
 	// Requests name CAs and solvers; what the names mean is said here.
-	s.manager = &inkan.Manager{
+	s.manager = &engine.Manager{
 		Store: files,
 		Owner: process.Self(), // a restart after a crash goes on at once
 		Alive: process.Alive,
@@ -108,7 +110,7 @@ func (s *site) renewForEver(ctx context.Context) error {
 	if _, err := s.manager.Record(ctx, s.request, inkan.OriginAPI); err != nil {
 		return err
 	}
-	return s.manager.Keep(ctx, func(r *inkan.Report, err error) {
+	return s.manager.Keep(ctx, func(r *engine.Report, err error) {
 		if err := errors.Join(err, r.Err()); err != nil {
 			slog.Error("renewal failed", "error", err, "hints", inkan.HintsOf(err))
 		}

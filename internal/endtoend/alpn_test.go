@@ -11,28 +11,30 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/internal/testport"
 	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/serve"
 	"github.com/inkan-acme/inkan/solve"
 	"github.com/inkan-acme/inkan/store"
 )
 
 // node is a program that shares a store with others, as an embedder writes it.
 type node struct {
-	manager *inkan.Manager
+	manager *engine.Manager
 	proofs  *solve.TLSALPN
 }
 
 func newNode(t *testing.T, ca *testca.CA, shared inkan.Store) *node {
 	t.Helper()
-	client, err := acme.New(plug.Env{}, acme.Config{Name: "test", Directory: ca.DirectoryURL, Roots: ca.Roots, AgreeTerms: true}, inkan.Accounts(shared, "test", "default"))
+	client, err := acme.New(plug.Env{}, acme.Config{Name: "test", Directory: ca.DirectoryURL, Roots: ca.Roots, AgreeTerms: true}, engine.Accounts(shared, "test", "default"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
 	n := &node{proofs: &solve.TLSALPN{Store: shared}}
-	n.manager = &inkan.Manager{
+	n.manager = &engine.Manager{
 		Store:  shared,
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return client, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return n.proofs, nil },
@@ -47,7 +49,7 @@ func (n *node) serve(t *testing.T, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: (&inkan.Certificates{Store: n.manager.Store}).GetCertificate}, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{TLSConfig: &tls.Config{GetCertificate: (&serve.Certificates{Store: n.manager.Store}).GetCertificate}, ErrorLog: log.New(io.Discard, "", 0)}
 	n.proofs.Serve(server)
 	go func() { _ = server.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { server.Close() })
@@ -74,7 +76,7 @@ func TestF39AnyNodeOfACluster(t *testing.T) {
 	if _, err := orders.manager.Record(t.Context(), request, inkan.OriginAPI); err != nil {
 		t.Fatal(err)
 	}
-	plan, err := orders.manager.Plan(t.Context(), inkan.PlanOptions{})
+	plan, err := orders.manager.Plan(t.Context(), engine.PlanOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/store"
@@ -89,12 +89,12 @@ func (r *rig) run(args ...string) string {
 }
 
 // observe reads the store as a library would.
-func (r *rig) observe(name string) (*inkan.Observed, error) {
+func (r *rig) observe(name string) (*engine.Observed, error) {
 	s, err := store.File(plug.Env{}, store.FileConfig{Dir: filepath.Join(r.data, "store")})
 	if err != nil {
 		return nil, err
 	}
-	m := &inkan.Manager{Store: s}
+	m := &engine.Manager{Store: s}
 	return m.Observe(context.Background(), name)
 }
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/failpoint"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
@@ -247,7 +248,7 @@ func (s *site) traced() failpoint.Trace {
 }
 
 // manager looks at the site's stores as a library would.
-func (s *site) manager() *inkan.Manager {
+func (s *site) manager() *engine.Manager {
 	s.t.Helper()
 	file := func(name string) inkan.Store {
 		fs, err := store.File(plug.Env{}, store.FileConfig{Dir: filepath.Join(s.rig.data, name)})
@@ -256,7 +257,7 @@ func (s *site) manager() *inkan.Manager {
 		}
 		return fs
 	}
-	m := &inkan.Manager{Host: file("host")}
+	m := &engine.Manager{Host: file("host")}
 	if s.remote != nil {
 		m.Store = s.remote.Store
 	} else {
@@ -380,8 +381,8 @@ func (s *site) calm() {
 		for _, f := range found {
 			line := fmt.Sprintf("%s: %s (%s)", f.Severity, f.What, f.Key)
 			switch {
-			case f.Severity == inkan.Note:
-			case f.Severity == inkan.Leftover && strings.HasPrefix(f.Key, "due/"):
+			case f.Severity == engine.Note:
+			case f.Severity == engine.Leftover && strings.HasPrefix(f.Key, "due/"):
 				dues = append(dues, line)
 			default:
 				others = append(others, line)
@@ -399,13 +400,13 @@ func (s *site) calm() {
 	for _, line := range append(dues, others...) {
 		s.t.Error(line)
 	}
-	p, err := s.manager().Plan(s.t.Context(), inkan.PlanOptions{})
+	p, err := s.manager().Plan(s.t.Context(), engine.PlanOptions{})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for _, c := range p.Certificates {
 		for _, step := range c.Steps {
-			if step.Action != inkan.ActionWait {
+			if step.Action != engine.ActionWait {
 				s.t.Errorf("still to do: %s %s: %s", step.Action, step.Name, step.Reason)
 			}
 		}

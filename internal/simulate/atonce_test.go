@@ -15,6 +15,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testca"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/store"
@@ -34,7 +35,7 @@ func TestF06Everything(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			names := fleet(3)
-			process := func() *inkan.Manager {
+			process := func() *engine.Manager {
 				m := w.process()
 				i := &modelIssuer{ca: w.ca, wall: w.wall, step: func(string) { time.Sleep(rand.N(2 * time.Second)) }}
 				m.Issuer = func(context.Context, string, string) (inkan.Issuer, error) { return i, nil }
@@ -60,8 +61,8 @@ func TestF06Everything(t *testing.T) {
 							}
 							_, err = m.Record(ctx, r, inkan.OriginCLI)
 						case 1:
-							var p *inkan.Plan
-							if p, err = m.Plan(ctx, inkan.PlanOptions{Names: []string{name}, Asked: true, Force: true}); err == nil {
+							var p *engine.Plan
+							if p, err = m.Plan(ctx, engine.PlanOptions{Names: []string{name}, Asked: true, Force: true}); err == nil {
 								err = m.Run(ctx, p).Err()
 							}
 						case 2:
@@ -161,7 +162,7 @@ func TestF06Everything(t *testing.T) {
 				t.Error(err)
 			}
 			for _, f := range findings {
-				if f.Severity == inkan.Broken {
+				if f.Severity == engine.Broken {
 					t.Errorf("fsck: %+v", f)
 				}
 			}
@@ -209,12 +210,12 @@ func TestF07OneAccount(t *testing.T) {
 	var wg sync.WaitGroup
 	errs := make([]error, workers)
 	for i := range workers {
-		c, err := acme.New(plug.Env{}, acme.Config{Name: "test", Directory: ca.DirectoryURL, Roots: ca.Roots, AgreeTerms: true}, inkan.Accounts(shared, "test", "default"))
+		c, err := acme.New(plug.Env{}, acme.Config{Name: "test", Directory: ca.DirectoryURL, Roots: ca.Roots, AgreeTerms: true}, engine.Accounts(shared, "test", "default"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		m := &inkan.Manager{Store: shared,
+		m := &engine.Manager{Store: shared,
 			Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return c, nil },
 			Solver: func(context.Context, string) (inkan.Solver, error) { return nothing{}, nil }}
 		wg.Go(func() {
@@ -223,7 +224,7 @@ func TestF07OneAccount(t *testing.T) {
 			if _, errs[i] = m.Record(t.Context(), r, inkan.OriginCLI); errs[i] != nil {
 				return
 			}
-			p, err := m.Plan(t.Context(), inkan.PlanOptions{Names: []string{r.Name}, Asked: true})
+			p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{r.Name}, Asked: true})
 			if err != nil {
 				errs[i] = err
 				return

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // fleetWanted is a fleet in force that its CA wants replaced at once: every
@@ -156,7 +157,7 @@ func TestM05Poisoned(t *testing.T) {
 		for i := range names {
 			names[i] = fmt.Sprintf("n%d.example", i)
 		}
-		poisoned := func(m *inkan.Manager) *inkan.Manager {
+		poisoned := func(m *engine.Manager) *engine.Manager {
 			issuer := m.Issuer
 			m.Issuer = func(ctx context.Context, ca, account string) (inkan.Issuer, error) {
 				i, err := issuer(ctx, ca, account)

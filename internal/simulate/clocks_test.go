@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/store"
 )
 
@@ -20,7 +21,7 @@ const year = 365 * day
 
 // oneShotOrDaemon runs a test with a fresh process for each run, and with one
 // process that stays.
-func oneShotOrDaemon(t *testing.T, test func(t *testing.T, w *world, process func() *inkan.Manager)) {
+func oneShotOrDaemon(t *testing.T, test func(t *testing.T, w *world, process func() *engine.Manager)) {
 	for _, kind := range []string{"one-shot", "daemon"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -32,7 +33,7 @@ func oneShotOrDaemon(t *testing.T, test func(t *testing.T, w *world, process fun
 				process := w.process
 				if kind == "daemon" {
 					m := w.process()
-					process = func() *inkan.Manager { return m }
+					process = func() *engine.Manager { return m }
 				}
 				test(t, w, process)
 			})
@@ -70,7 +71,7 @@ func TestG01ClockOffByAYear(t *testing.T) {
 			continue // the long form has every case
 		}
 		t.Run(c.what, func(t *testing.T) {
-			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *inkan.Manager) {
+			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *engine.Manager) {
 				var log strings.Builder
 				w.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 				m := process()
@@ -119,7 +120,7 @@ func TestG01NoTrustWithoutTime(t *testing.T) {
 	count := few(1, 10)
 	for _, off := range []time.Duration{year, -year} {
 		t.Run(fmt.Sprint(off), func(t *testing.T) {
-			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *inkan.Manager) {
+			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *engine.Manager) {
 				w.ca.fail = func(string, time.Time) error {
 					w.mu.Lock()
 					defer w.mu.Unlock()
@@ -202,10 +203,10 @@ func TestG03PostDated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		host, target := store.Mem(), &targetOfOne{}
-		process := func() *inkan.Manager {
+		process := func() *engine.Manager {
 			m := w.process()
 			m.Host = host
-			m.Target = func(context.Context, string) (*inkan.Target, error) { return &inkan.Target{Deployer: target}, nil }
+			m.Target = func(context.Context, string) (*engine.Target, error) { return &engine.Target{Deployer: target}, nil }
 			return m
 		}
 		r := request("a.example")
@@ -267,7 +268,7 @@ func TestG04Suspend(t *testing.T) {
 	count := few(2, 20)
 	for _, at := range []time.Duration{10 * day, 57 * day} {
 		t.Run(fmt.Sprintf("after %v", at), func(t *testing.T) {
-			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *inkan.Manager) {
+			oneShotOrDaemon(t, func(t *testing.T, w *world, process func() *engine.Manager) {
 				w.record(process(), fleet(count)...)
 				begin := w.truth()
 				for w.truth().Sub(begin) < 75*day {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // TestG07ThirtyDaysOfFailure: at most 34 attempts a name (1, 10, 100 minutes,
@@ -91,8 +92,8 @@ func TestG08ThreeYearsOfFailure(t *testing.T) {
 		}
 		m := w.process()
 		o := w.observe(m, "a.example")
-		s := inkan.PlanCertificate(o, inkan.PlanOptions{}, w.wall())[0]
-		if s.Action != inkan.ActionWait || !strings.Contains(s.Reason, "inkan renew --name a.example") || !strings.Contains(s.Reason, "503 of ca.example") {
+		s := engine.PlanCertificate(o, engine.PlanOptions{}, w.wall())[0]
+		if s.Action != engine.ActionWait || !strings.Contains(s.Reason, "inkan renew --name a.example") || !strings.Contains(s.Reason, "503 of ca.example") {
 			t.Errorf("the plan does not ask the operator: %+v", s)
 		}
 		if n := countKeys(t, w.store, "due/cert/"); n != 1 {
@@ -101,7 +102,7 @@ func TestG08ThreeYearsOfFailure(t *testing.T) {
 
 		// A person asks: once, and it stays held.
 		ask := func() {
-			p, err := m.Plan(t.Context(), inkan.PlanOptions{Names: []string{"a.example"}, Asked: true})
+			p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{"a.example"}, Asked: true})
 			if err != nil {
 				t.Fatal(err)
 			}

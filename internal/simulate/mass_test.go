@@ -20,6 +20,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -75,15 +76,15 @@ func (f *fleetOf) now() time.Time { return time.Now().Add(f.shift) }
 
 // process starts a process; kill ends it as SIGKILL does: from then on nothing
 // that it does reaches the world.
-func (f *fleetOf) process() (m *inkan.Manager, kill func()) {
+func (f *fleetOf) process() (m *engine.Manager, kill func()) {
 	f.t.Helper()
 	pid := int(f.pid.Add(1))
 	s := &mortal{Store: f.store}
-	client, err := acme.New(plug.Env{Now: f.now}, f.config, inkan.Accounts(s, f.m.name, "default"))
+	client, err := acme.New(plug.Env{Now: f.now}, f.config, engine.Accounts(s, f.m.name, "default"))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	m = &inkan.Manager{Store: s, Now: f.now, Workers: f.m.workers,
+	m = &engine.Manager{Store: s, Now: f.now, Workers: f.m.workers,
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return client, nil },
 		Solver: func(context.Context, string) (inkan.Solver, error) { return f.proofs, nil },
 		Owner:  inkan.Owner{Host: "here", Boot: "b", PIDNS: "n", PID: pid},
@@ -145,7 +146,7 @@ func (f *fleetOf) run(kill time.Duration) (kills int) {
 				close(killed)
 			})
 		}
-		p, err := m.Plan(ctx, inkan.PlanOptions{})
+		p, err := m.Plan(ctx, engine.PlanOptions{})
 		if err == nil {
 			err = m.Run(ctx, p).Err()
 		}

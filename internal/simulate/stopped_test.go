@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 )
 
 // frozen is a process that is stopped (SIGSTOP) before its n-th contact with
@@ -66,7 +67,7 @@ func (s frozenStore) List(ctx context.Context, prefix, after string) iter.Seq2[s
 	return s.Store.List(ctx, prefix, after)
 }
 
-func (w *world) frozenProcess(f *frozen) *inkan.Manager {
+func (w *world) frozenProcess(f *frozen) *engine.Manager {
 	m := w.process()
 	m.Store = frozenStore{w.store, f}
 	i := &modelIssuer{ca: w.ca, wall: w.wall, step: func(what string) { f.touch("ca " + what) }}
@@ -101,7 +102,7 @@ func TestF02HolderStopped(t *testing.T) {
 					a := w.frozenProcess(f)
 					done := make(chan error, 1)
 					go func() {
-						p, err := a.Plan(t.Context(), inkan.PlanOptions{})
+						p, err := a.Plan(t.Context(), engine.PlanOptions{})
 						if err == nil {
 							err = a.Run(t.Context(), p).Err()
 						}

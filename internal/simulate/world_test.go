@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/testsign"
 	"github.com/inkan-acme/inkan/store"
 )
@@ -74,9 +75,9 @@ func (w *world) suspend(d time.Duration) {
 }
 
 // process starts a process on the machine.
-func (w *world) process() *inkan.Manager {
+func (w *world) process() *engine.Manager {
 	i := &modelIssuer{ca: w.ca, wall: w.wall}
-	return &inkan.Manager{Store: w.store, Now: w.wall, Log: w.log,
+	return &engine.Manager{Store: w.store, Now: w.wall, Log: w.log,
 		Issuer: func(context.Context, string, string) (inkan.Issuer, error) { return i, nil }}
 }
 
@@ -85,7 +86,7 @@ func request(name string) inkan.CertificateRequest {
 		CAs: []string{"model"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
 }
 
-func (w *world) record(m *inkan.Manager, names ...string) {
+func (w *world) record(m *engine.Manager, names ...string) {
 	w.t.Helper()
 	for _, n := range names {
 		if _, err := m.Record(w.t.Context(), request(n), inkan.OriginCLI); err != nil {
@@ -95,16 +96,16 @@ func (w *world) record(m *inkan.Manager, names ...string) {
 }
 
 // renew is what a timer starts.
-func (w *world) renew(m *inkan.Manager) *inkan.Report {
+func (w *world) renew(m *engine.Manager) *engine.Report {
 	w.t.Helper()
-	p, err := m.Plan(w.t.Context(), inkan.PlanOptions{})
+	p, err := m.Plan(w.t.Context(), engine.PlanOptions{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return m.Run(w.t.Context(), p)
 }
 
-func (w *world) observe(m *inkan.Manager, name string) *inkan.Observed {
+func (w *world) observe(m *engine.Manager, name string) *engine.Observed {
 	w.t.Helper()
 	o, err := m.Observe(w.t.Context(), name)
 	if err != nil {

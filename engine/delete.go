@@ -1,0 +1,121 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
+)
+
+// Delete removes a certificate: its versions, hints and due entries. What is
+// deployed stays where it is. Counters go on if the name returns.
+func (m *Manager) Delete(ctx context.Context, name string) error {
+	o, err := m.Observe(ctx, name)
+	if err != nil {
+		return err
+	}
+	if o.HeldBy != nil {
+		return inkan.Errorf(inkan.Pending, "certificate "+name, "%w%s", errBusy, ownerWords(*o.HeldBy)).WithHint("try again when it is done")
+	}
+	_, err = state.Update(ctx, m.Store, state.RequestKey(name), func(r *inkan.RequestRecord, exists bool) error {
+		if r.Deleted {
+			return state.ErrUnchanged
+		}
+		r.Deleted = true
+		r.Generation++
+		if r.Name == "" {
+			r.Name = name
+		}
+		return nil
+	})
+	if err != nil {
+		return state.DamagedHint(err)
+	}
+	if o, err = m.observe(ctx, name); err != nil {
+		return err
+	}
+	return m.finishDelete(ctx, o)
+}
+
+// finishDelete does what follows the tombstone; it may be repeated. The due entry
+// goes last: until then somebody finds the rest.
+func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
+	// Take the lease's place first: a worker that is paused now loses its
+	// state, and by the larger n its publication.
+	ordering := len(o.journals) > 0
+	st := inkan.State{Due: o.State.Due, NotBefore: o.State.NotBefore}
+	if st.Due == "" {
+		st.Due = state.DueKey(state.CertQueue, m.now(), o.Name)
+		if err := state.PutDue(ctx, m.Store, st.Due); err != nil {
+			return err
+		}
+	}
+	if err := o.state.Save(ctx, m.Store, st); err != nil {
+		return lostIsBusy(err)
+	}
+	if len(o.Current.Pairs) > 0 || ordering {
+		next := inkan.Current{N: o.Current.N + 1, Top: o.Current.Top, At: m.now().UTC()}
+		if err := o.current.Save(ctx, m.Store, next); err != nil {
+			return lostIsBusy(err)
+		}
+	}
+	for _, j := range o.journals {
+		if err := m.cleanUp(ctx, j); err != nil {
+			return inkan.Errorf(inkan.KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
+		}
+	}
+	if err := m.deleteVersions(ctx, o.Name); err != nil {
+		return err
+	}
+	at := o.current.Value.At
+	if at.IsZero() {
+		at = m.now() // nothing was ever published
+	}
+	id := fmt.Sprintf("deleted-%s-%d", state.Sum([]byte(o.Name))[:16], o.current.Value.N) // n alone is shared by many names
+	if err := state.WriteEvent(ctx, m.Store, inkan.Event{ID: id, At: at, Kind: inkan.EventDeleted, Name: o.Name}); err != nil {
+		return err
+	}
+	due := st.Due
+	st.Due = ""
+	if err := o.state.Save(ctx, m.Store, st); err != nil {
+		return lostIsBusy(err)
+	}
+	if err := m.Store.Delete(ctx, due); err != nil {
+		return fmt.Errorf("deleting %s: %w", due, err)
+	}
+	return nil
+}
+
+func lostIsBusy(err error) error {
+	if errors.Is(err, inkan.ErrConflict) {
+		return errBusy
+	}
+	return err
+}
+
+// deleteVersions deletes the hints and then the values of all versions.
+func (m *Manager) deleteVersions(ctx context.Context, name string) error {
+	var keys, values []string
+	for key, err := range m.Store.List(ctx, "v/"+name+"/", "") {
+		if err != nil {
+			return fmt.Errorf("listing the versions of %s: %w", name, err)
+		}
+		values = append(values, key)
+		if cv, err := state.Load[state.CertValue](ctx, m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
+			for _, id := range cv.Value.Identifiers {
+				keys = append(keys, state.HintKey(id, name))
+			}
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range append(slices.Compact(keys), values...) {
+		if err := m.Store.Delete(ctx, key); err != nil {
+			return fmt.Errorf("deleting %s: %w", key, err)
+		}
+	}
+	return nil
+}

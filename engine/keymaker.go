@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"sync"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
+)
+
+// keyMaker makes key and CSR once and journals them before it gives the CSR
+// away.
+type keyMaker struct {
+	a  *attempt
+	j  *state.Journal
+	mu sync.Mutex
+}
+
+func (k *keyMaker) csr(ctx context.Context) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	rec, err := k.j.Load(ctx)
+	if err != nil || rec.CSR != nil {
+		return rec.CSR, err
+	}
+	if k.a.req.CSR != nil {
+		err := k.j.Update(ctx, func(o *inkan.OrderRecord) { o.CSR = k.a.req.CSR })
+		return k.a.req.CSR, err
+	}
+	stored, key, err := k.key(ctx, rec.KeyType)
+	if err != nil {
+		return nil, err
+	}
+	der, err := inkan.NewCSR(key, rec.Identifiers)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.j.Update(ctx, func(o *inkan.OrderRecord) { o.CSR, o.Key = der, stored }); err != nil {
+		return nil, err
+	}
+	return der, nil
+}
+
+// key follows the key policy.
+func (k *keyMaker) key(ctx context.Context, kt inkan.KeyType) (*inkan.StoredKey, *inkan.PrivateKey, error) {
+	policy := k.a.req.Key
+	if policy.Mode == inkan.KeyReuse && !k.a.lastState().NewKey || policy.Mode == inkan.KeyGiven {
+		if v := k.a.o.Version; v != nil {
+			for i := range v.Pairs {
+				p := &v.Pairs[i]
+				spki, err := inkan.SPKIHash(p.Leaf.PublicKey)
+				if err != nil {
+					return nil, nil, err
+				}
+				if p.KeyType != kt || p.Key == nil || policy.Mode == inkan.KeyGiven && spki != policy.Given {
+					continue
+				}
+				key, err := p.Key.Open()
+				return p.Key, key, err
+			}
+		}
+	}
+	if policy.Mode == inkan.KeyGiven {
+		stored, key, err := k.a.m.givenKey(ctx, k.a.name, policy.Given)
+		if err != nil {
+			return nil, nil, err
+		}
+		if is, err := key.Type(); err != nil || is != kt {
+			return nil, nil, inkan.Errorf(inkan.Operator, "certificate "+k.a.name, "its own private key is not of type %s", kt)
+		}
+		return stored, key, nil
+	}
+	key, err := inkan.GenerateKey(kt)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored, err := k.a.m.sealKey(ctx, key)
+	return stored, key, err
+}
+
+func (m *Manager) givenKey(ctx context.Context, name, spki string) (*inkan.StoredKey, *inkan.PrivateKey, error) {
+	missing := inkan.Errorf(inkan.Operator, "certificate "+name, "its own private key is not on this machine").
+		WithHint("name it again with --key-file")
+	if m.Host == nil {
+		return nil, nil, missing
+	}
+	r, err := state.Load[inkan.StoredKey](ctx, m.Host, state.GivenKey(spki))
+	if err != nil {
+		return nil, nil, err
+	}
+	if !r.Exists() {
+		return nil, nil, missing
+	}
+	key, err := r.Value.Open()
+	return &r.Value, key, err
+}
+
+func (m *Manager) sealKey(ctx context.Context, key *inkan.PrivateKey) (*inkan.StoredKey, error) {
+	if m.SealKey != nil {
+		return m.SealKey(ctx, key)
+	}
+	data, err := key.PEM()
+	return &inkan.StoredKey{Form: inkan.PlainKey, Data: data}, err
+}
+
+// KeepKey stores a private key that somebody brings along on this machine, so
+// that an order may use it, and returns the policy that names it.
+func (m *Manager) KeepKey(ctx context.Context, k *inkan.PrivateKey) (inkan.KeyPolicy, error) {
+	if m.Host == nil {
+		return inkan.KeyPolicy{}, inkan.Errorf(inkan.Operator, "keeping the private key", "this machine has no Host store")
+	}
+	spki, err := inkan.SPKIHash(k.Public())
+	if err != nil {
+		return inkan.KeyPolicy{}, err
+	}
+	stored, err := m.sealKey(ctx, k)
+	if err != nil {
+		return inkan.KeyPolicy{}, err
+	}
+	if there, err := state.Load[inkan.StoredKey](ctx, m.Host, state.GivenKey(spki)); err == nil && there.Exists() {
+		return inkan.KeyPolicy{Mode: inkan.KeyGiven, Given: spki}, nil // sealing need not give the same bytes twice
+	}
+	err = state.CreateOnce(ctx, m.Host, state.GivenKey(spki), stored, spki[:16])
+	return inkan.KeyPolicy{Mode: inkan.KeyGiven, Given: spki}, err
+}

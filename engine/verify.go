@@ -1,0 +1,421 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
+)
+
+// Severity says how bad a Finding is.
+type Severity string
+
+// The severities.
+const (
+	Broken   Severity = "broken"   // something promised does not hold
+	Leftover Severity = "leftover" // something that the next run clears away
+	Note     Severity = "note"     // nothing to do
+)
+
+// Finding is one thing that [Manager.Verify] found.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Name     string   `json:"name,omitempty"` // the certificate
+	Key      string   `json:"key"`
+	What     string   `json:"what"`
+	Repair   string   `json:"repair,omitempty"` // what --repair does about it; empty: nothing
+	Done     bool     `json:"done,omitempty"`   // it was done
+}
+
+// Verify checks everything in the Store and the Host: every record's checksum,
+// every version's key, chain and names, pointers, journals, leases, due entries,
+// hints and deployments. With repair it mends what it can: it sets damaged
+// values aside (copied below damaged/), recreates due entries, and falls back to
+// the newest sound version that has not expired. It never deletes a certificate
+// or a key. The error is only about not being able to look.
+func (m *Manager) Verify(ctx context.Context, repair bool) ([]Finding, error) {
+	v := &verifier{m: m, ctx: ctx, repair: repair, now: m.now(), names: map[string]bool{}, dues: map[string][]string{}, bad: map[string]bool{}}
+	if err := v.records(); err != nil {
+		return v.found, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.names)) {
+		if err := v.certificate(name); err != nil {
+			return v.found, err
+		}
+	}
+	v.strayDues()
+	err := v.hostRecords()
+	return v.found, err
+}
+
+type verifier struct {
+	m      *Manager
+	ctx    context.Context
+	repair bool
+	now    time.Time
+	found  []Finding
+	names  map[string]bool     // certificates that anything speaks of
+	dues   map[string][]string // due entries by name
+	bad    map[string]bool     // keys that cannot be read
+}
+
+// add notes a finding; mend, if not nil, is run when repairs are wanted.
+func (v *verifier) add(f Finding, mend func() error) {
+	if v.repair && mend != nil {
+		if err := mend(); err != nil {
+			f.What += "; the repair failed: " + inkan.Printable(err.Error(), 300)
+		} else {
+			f.Done = true
+		}
+	}
+	v.found = append(v.found, f)
+}
+
+// records reads every value once and collects the names.
+func (v *verifier) records() error {
+	for key, err := range v.m.Store.List(v.ctx, "", "") {
+		if err != nil {
+			return fmt.Errorf("listing the store: %w", err)
+		}
+		name := v.nameIn(key)
+		if name != "" {
+			v.names[name] = true
+		}
+		if state.Family(key) == "damaged" {
+			v.add(Finding{Severity: Note, Key: key, What: "a damaged value that was set aside"}, nil)
+			continue
+		}
+		if err := v.readable(v.m.Store, key); err != nil {
+			if _, damaged := errors.AsType[*inkan.DamagedError](err); !damaged {
+				return err
+			}
+			v.bad[key] = true
+			v.damaged(name, key, err)
+		}
+	}
+	return nil
+}
+
+// readable checks the envelope of any value, and that its content is of the kind
+// that belongs there.
+func (v *verifier) readable(s inkan.Store, key string) error {
+	data, _, err := s.Get(v.ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // gone meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	_, err = state.Decode(key, data, contentOf(key))
+	return err
+}
+
+// contentOf returns what the value at a key is decoded into.
+func contentOf(key string) any {
+	switch family := state.Family(key); {
+	case family == "request":
+		return new(inkan.RequestRecord)
+	case family == "state":
+		return new(inkan.State)
+	case family == "current":
+		return new(inkan.Current)
+	case family == "orders":
+		return new(inkan.OrderRecord)
+	case family == "v" && strings.HasSuffix(key, "/cert"):
+		return new(state.CertValue)
+	case family == "v", family == "keys":
+		return new(inkan.StoredKey)
+	case family == "accounts":
+		return new(inkan.AccountRecord)
+	case family == "limits":
+		return new(state.Bucket)
+	case family == "events":
+		return new(inkan.Event)
+	case family == "deployed":
+		return new(inkan.Deployed)
+	}
+	return new(any)
+}
+
+// nameIn returns the certificate that a key speaks of, and files due entries.
+func (v *verifier) nameIn(key string) string {
+	family, rest, _ := strings.Cut(key, "/")
+	switch family {
+	case "request", "state", "current":
+		return rest
+	case "orders", "v":
+		name, _, _ := strings.Cut(rest, "/")
+		return name
+	case "due":
+		if _, name, err := state.ParseDue(key, state.CertQueue); err == nil {
+			v.dues[name] = append(v.dues[name], key)
+			return name
+		}
+		v.add(Finding{Severity: Note, Key: key, What: "not a due entry of this program"}, nil)
+	}
+	return ""
+}
+
+// damaged handles a value whose checksum failed, by what it is.
+func (v *verifier) damaged(name, key string, cause error) {
+	f := Finding{Severity: Broken, Name: name, Key: key, What: cause.Error()}
+	aside := func(then func(rev inkan.Rev) error) func() error {
+		return func() error {
+			rev, err := state.SetAside(v.ctx, v.m.Store, key)
+			if err != nil {
+				return err
+			}
+			return then(rev)
+		}
+	}
+	remove := func(inkan.Rev) error { return v.m.Store.Delete(v.ctx, key) }
+	switch state.Family(key) {
+	case "due":
+		f.Repair = "set it aside and make another if it was in force"
+		v.add(f, aside(func(rev inkan.Rev) error {
+			v.dues[name] = slices.DeleteFunc(v.dues[name], func(k string) bool { return k == key })
+			return remove(rev)
+		}))
+	case "orders", "names", "events", "ari":
+		f.Repair = "set it aside; the next run does without it"
+		v.add(f, aside(remove))
+	case "state":
+		f.Repair = "set it aside and write a fresh one that is due now"
+		v.add(f, aside(func(rev inkan.Rev) error { return v.freshState(name, rev) }))
+	case "current":
+		f.Repair = "set it aside and point to the newest sound version"
+		v.add(f, aside(func(rev inkan.Rev) error { return v.pointTo(name, state.Record[inkan.Current]{Key: key, Rev: rev}) }))
+	case "limits":
+		f.Repair = "set it aside and count the limit as used up"
+		v.add(f, aside(func(rev inkan.Rev) error {
+			r := state.Record[state.Bucket]{Key: key, Rev: rev}
+			return r.Save(v.ctx, v.m.Store, state.Bucket{At: v.now})
+		}))
+	default: // a request, a version, an account: only a backup has it
+		f.Repair = "copy it aside; restore it from a backup"
+		v.add(f, aside(func(inkan.Rev) error { return nil }))
+	}
+}
+
+func (v *verifier) freshState(name string, rev inkan.Rev) error {
+	due := state.DueKey(state.CertQueue, v.now, name)
+	if err := state.PutDue(v.ctx, v.m.Store, due); err != nil {
+		return err
+	}
+	r := state.Record[inkan.State]{Key: state.StateKey(name), Rev: rev}
+	if err := r.Save(v.ctx, v.m.Store, inkan.State{Due: due}); err != nil {
+		return err
+	}
+	v.dues[name] = append(v.dues[name], due)
+	delete(v.bad, r.Key)
+	return nil
+}
+
+// pointTo moves current to the newest sound version. n is above every n that
+// anybody may have seen.
+func (v *verifier) pointTo(name string, cur state.Record[inkan.Current]) error {
+	sound, err := state.Soundest(v.ctx, v.m.Store, name, v.now)
+	if err != nil {
+		return err
+	}
+	n, top := cur.Value.N, cur.Value.Top
+	if st, err := state.Load[inkan.State](v.ctx, v.m.Store, state.StateKey(name)); err == nil {
+		n = max(n, st.Value.ARI.N)
+	}
+	for e, err := range state.Events(v.ctx, v.m.Store, time.Time{}) {
+		if err == nil && e.Name == name {
+			n = max(n, e.N)
+		}
+	}
+	vs, _ := v.m.Versions(v.ctx, name)
+	for _, x := range vs {
+		top = max(top, x.Seq)
+	}
+	next := inkan.Current{N: max(n, top) + 1, Seq: sound.Seq, Top: top, ID: sound.ID, At: v.now.UTC(), Pairs: map[inkan.KeyType]inkan.PairSum{}}
+	for i := range sound.Pairs {
+		p, err := state.LoadPair(v.ctx, v.m.Store, name, sound.Seq, sound.ID, sound.Pairs[i].KeyType, inkan.PairSum{})
+		if err != nil {
+			return err
+		}
+		next.Pairs[p.KeyType] = p.Sum
+	}
+	if err := cur.Save(v.ctx, v.m.Store, next); err != nil {
+		return err
+	}
+	delete(v.bad, cur.Key)
+	return nil
+}
+
+// certificate checks all that belongs to one name and fits together.
+func (v *verifier) certificate(name string) error {
+	if v.bad[state.CurrentKey(name)] || v.bad[state.StateKey(name)] || v.bad[state.RequestKey(name)] {
+		return nil // said already; nothing can be compared with it
+	}
+	s := v.m.Store
+	req, err := state.Load[inkan.RequestRecord](v.ctx, s, state.RequestKey(name))
+	if err != nil {
+		return err
+	}
+	st, err := state.Load[inkan.State](v.ctx, s, state.StateKey(name))
+	if err != nil {
+		return err
+	}
+	cur, err := state.Load[inkan.Current](v.ctx, s, state.CurrentKey(name))
+	if err != nil {
+		return err
+	}
+	if req.Exists() {
+		if err := checkRecorded(name, &req.Value); err != nil {
+			v.add(Finding{Severity: Broken, Name: name, Key: req.Key, What: err.Error()}, nil)
+		}
+	}
+	if !req.Exists() && len(v.dues[name]) > 0 {
+		v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry without a request; it is deleted after a day"}, nil)
+	}
+	v.versions(name, cur)
+	if req.Exists() && !req.Value.Deleted && !req.Value.Unmanaged {
+		v.due(name, st)
+	}
+	return v.orders(name, st)
+}
+
+// versions checks every version, and that the one in force is among them.
+func (v *verifier) versions(name string, cur state.Record[inkan.Current]) {
+	if cur.Exists() && cur.Value.N == 0 {
+		v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the pointer has no number", Repair: "point to the newest sound version"},
+			func() error { return v.pointTo(name, cur) })
+	}
+	if len(cur.Value.Pairs) > 0 {
+		if _, err := state.LoadVersion(v.ctx, v.m.Store, name, cur.Value); err != nil {
+			v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the version in force is damaged: " + err.Error(),
+				Repair: "point to the newest sound version"}, func() error { return v.pointTo(name, cur) })
+		}
+	}
+	vs, err := v.m.Versions(v.ctx, name)
+	if err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			v.add(Finding{Severity: Broken, Name: name, Key: "v/" + name, What: inkan.Printable(line, 300)}, nil)
+		}
+	}
+	for _, x := range vs {
+		key := strings.TrimSuffix(state.VersionPrefix(name, x.Seq, x.ID), "/")
+		for i := range x.Pairs {
+			p := &x.Pairs[i]
+			if _, err := inkan.CheckChain(p.Chains[0], p.Leaf.PublicKey, x.Identifiers, p.Leaf.NotBefore.Add(time.Minute)); err != nil {
+				v.add(Finding{Severity: Broken, Name: name, Key: key, What: err.Error()}, nil)
+			}
+		}
+		switch {
+		case x.Seq > cur.Value.Top:
+			v.add(Finding{Severity: Leftover, Name: name, Key: key, What: "not published yet"}, nil)
+		case x.Seq == cur.Value.Seq && x.ID != cur.Value.ID && len(cur.Value.Pairs) > 0:
+			v.add(Finding{Severity: Note, Name: name, Key: key, What: "a spare: another version was published first"}, nil)
+		}
+	}
+}
+
+// due checks that the entry in force stands, as without it nobody looks.
+func (v *verifier) due(name string, st state.Record[inkan.State]) {
+	if st.Value.Due != "" && slices.Contains(v.dues[name], st.Value.Due) {
+		for _, d := range v.dues[name] {
+			if d != st.Value.Due {
+				v.add(Finding{Severity: Leftover, Name: name, Key: d, What: "a due entry that is not in force; it is deleted when met"}, nil)
+			}
+		}
+		return
+	}
+	v.add(Finding{Severity: Broken, Name: name, Key: st.Key, What: "there is no due entry, so no timer would look at it", Repair: "recreate it, due now"}, func() error {
+		due := state.DueKey(state.CertQueue, v.now, name)
+		if err := state.PutDue(v.ctx, v.m.Store, due); err != nil {
+			return err
+		}
+		_, err := v.m.takeDue(v.ctx, name, due)
+		return err
+	})
+}
+
+// orders checks journals and leases against the state.
+func (v *verifier) orders(name string, st state.Record[inkan.State]) error {
+	running := false
+	for key, err := range v.m.Store.List(v.ctx, state.OrdersPrefix+name+"/", "") {
+		if err != nil {
+			return fmt.Errorf("listing the orders of %s: %w", name, err)
+		}
+		j, err := state.Load[inkan.OrderRecord](v.ctx, v.m.Store, key)
+		if err != nil {
+			continue // said already
+		}
+		if st.Value.Running != "" && j.Value.Attempt == st.Value.Running {
+			running = true
+			continue
+		}
+		v.add(Finding{Severity: Leftover, Name: name, Key: key, What: "an order that nobody works on; the next run cleans up after it"}, nil)
+	}
+	if running && v.m.holderOf(name, st.Value.Lease) == leaseDead {
+		v.add(Finding{Severity: Leftover, Name: name, Key: st.Key, What: "an order whose process died; the next run goes on with it"}, nil)
+	}
+	return nil
+}
+
+// strayDues names due entries of certificates that nothing else speaks of.
+func (v *verifier) strayDues() {
+	for _, name := range slices.Sorted(maps.Keys(v.dues)) {
+		if !v.names[name] {
+			v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry of an unknown certificate"}, nil)
+		}
+	}
+}
+
+// hostRecords checks what belongs to this machine.
+func (v *verifier) hostRecords() error {
+	if v.m.Host == nil {
+		return nil
+	}
+	for key, err := range v.m.Host.List(v.ctx, "", "") {
+		if err != nil {
+			return fmt.Errorf("listing the host store: %w", err)
+		}
+		err := v.readable(v.m.Host, key)
+		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
+			return err
+		} else if damaged {
+			f := Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "copy it aside; give the options again"}
+			mend := func() error { _, err := state.SetAside(v.ctx, v.m.Host, key); return err }
+			if state.Family(key) == "deployed" {
+				f.Repair = "set it aside; the next run deploys again"
+				mend = func() error {
+					if _, err := state.SetAside(v.ctx, v.m.Host, key); err != nil {
+						return err
+					}
+					return v.m.Host.Delete(v.ctx, key)
+				}
+			}
+			v.add(f, mend)
+			continue
+		}
+		if target, name, ok := strings.Cut(strings.TrimPrefix(key, "deployed/"), "/"); ok && state.Family(key) == "deployed" {
+			v.deployed(key, target, name)
+		}
+	}
+	return nil
+}
+
+func (v *verifier) deployed(key, target, name string) {
+	d, err := state.Load[inkan.Deployed](v.ctx, v.m.Host, key)
+	if err != nil || !d.Exists() {
+		return
+	}
+	switch d.Value.Status {
+	case inkan.DeployFailed, inkan.DeployHeld:
+		v.add(Finding{Severity: Note, Name: name, Key: key, What: fmt.Sprintf("target %s: %s", target, d.Value.Status)}, nil)
+	case inkan.DeployPending:
+		v.add(Finding{Severity: Leftover, Name: name, Key: key, What: "a deployment was interrupted; the next run repeats it"}, nil)
+	}
+}

@@ -1,0 +1,45 @@
+package state
+
+import (
+	"math"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// Bucket is what stands under limits/: never deleted, absent means full.
+type Bucket struct {
+	Tokens float64              `json:"tokens"`
+	At     time.Time            `json:"at"`              // when Tokens was right
+	Until  time.Time            `json:"until,omitzero"`  // what a 429 said
+	Taken  map[string]time.Time `json:"taken,omitempty"` // ids that hold a token, while their token has not come back
+}
+
+// monthOff is how far ahead of the clock a bucket may stand to be believed.
+const monthOff = 30 * 24 * time.Hour
+
+// BlockedAt reports whether a 429 still says to wait.
+func (b *Bucket) BlockedAt(now time.Time) bool {
+	return now.Before(b.Until) && !FarAhead(b.Until, now)
+}
+
+// Fill brings b to the present.
+func (b *Bucket) Fill(k inkan.Bucket, now time.Time, exists bool) {
+	capacity := float64(k.Capacity)
+	switch {
+	case !exists:
+		b.Tokens = capacity
+	case now.After(b.At) && k.Refill > 0:
+		b.Tokens = math.Min(capacity, b.Tokens+float64(now.Sub(b.At))/float64(k.Refill))
+	case now.Before(b.At.Add(-monthOff)):
+		// It was a month ahead or more: waiting for it would block the bucket.
+	case now.Before(b.At):
+		now = b.At // a clock that went back gives nothing away
+	}
+	b.At = now
+	for id, at := range b.Taken {
+		if now.Sub(at) > time.Duration(k.Capacity)*k.Refill {
+			delete(b.Taken, id)
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// The families of host records.
+const (
+	HostTargets = "targets"
+	HostSolvers = "solvers"
+	HostCAs     = "cas"
+)
+
+// HostName names a record after its content, so that the same options given
+// twice are one record and different ones never replace each other.
+func HostName(r inkan.HostRecord) string {
+	return r.Kind + "-" + Sum(append([]byte(r.Kind+"\n"), r.Options...))[:8]
+}
+
+// SaveHost keeps a record under family/name. An equal one is success; another
+// one replaces it, as the person at this machine said so last.
+func SaveHost(ctx context.Context, host inkan.Store, family, name string, r inkan.HostRecord) error {
+	if err := inkan.CheckName(name); err != nil {
+		return err
+	}
+	_, err := Update(ctx, host, family+"/"+name, func(v *inkan.HostRecord, exists bool) error {
+		if exists && v.Kind == r.Kind && string(v.Options) == string(r.Options) {
+			return ErrUnchanged
+		}
+		*v = r
+		return nil
+	})
+	return err
+}
+
+// LoadHost reads a record; fs.ErrNotExist if there is none.
+func LoadHost(ctx context.Context, host inkan.Store, family, name string) (inkan.HostRecord, error) {
+	if err := inkan.CheckName(name); err != nil {
+		return inkan.HostRecord{}, err
+	}
+	r, err := Load[inkan.HostRecord](ctx, host, family+"/"+name)
+	if err == nil && !r.Exists() {
+		err = fmt.Errorf("%s %s: %w", strings.TrimSuffix(family, "s"), name, fs.ErrNotExist)
+	}
+	return r.Value, err
+}
+
+// ListHost returns the names of a family.
+func ListHost(ctx context.Context, host inkan.Store, family string) ([]string, error) {
+	var names []string
+	for key, err := range host.List(ctx, family+"/", "") {
+		if err != nil {
+			return names, errors.Join(err)
+		}
+		names = append(names, strings.TrimPrefix(key, family+"/"))
+	}
+	return names, nil
+}

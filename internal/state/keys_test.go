@@ -1,0 +1,26 @@
+package state
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+)
+
+func TestD12KeyBounds(t *testing.T) {
+	name := strings.Repeat("n", 200) // the longest
+	host := inkan.Identifier{Type: inkan.DNS, Value: "*." + strings.Repeat(strings.Repeat("a", 62)+".", 3) + strings.Repeat("a", 62)}
+	at := time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	version := &inkan.Version{ID: NewID()}
+	event := version.ID + "-" + name + "-4294967295-100000" // target, n, attempts
+	for _, key := range []string{
+		RequestKey(name), StateKey(name), CurrentKey(name), OrderKey(name, NewID(), inkan.ECDSAP256), CertKey(name, 9999999999, NewID(), inkan.ECDSAP384), KeyKey(name, 1, NewID(), inkan.RSA4096),
+		HintKey(host, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "2001:db8:1:2:3:4:5:6"}, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "::1"}, name), AccountKey(name, name), eventKey(at, event),
+		DueKey(CertQueue, at, name), DueKey(HostQueue, at, name), DeployedKey(name, name), GivenKey(strings.Repeat("f", 64)), inkan.LimitKey(name, name, "orders"), inkan.LimitKey(name, inkan.LimitHash("x")),
+	} {
+		if err := inkan.CheckKey(key); err != nil {
+			t.Error(err)
+		}
+	}
+}

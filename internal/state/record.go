@@ -1,0 +1,207 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// envelopeFormat is the number of the only format so far. Every format that
+// was ever written is read for ever.
+const envelopeFormat = 1
+
+// envelope is how the core wraps every value it keeps in a Store (the raw
+// answers of http-01 excepted): alike on every Store, so that a damaged value
+// is found whatever carried it.
+type envelope struct {
+	Format  int             `json:"inkan"`
+	Counter uint64          `json:"counter"` // grows with every write of the key
+	Write   string          `json:"write"`   // random; recognises the own write after a lost reply
+	Sum     string          `json:"sum"`     // hex SHA-256 of body
+	Body    json.RawMessage `json:"body"`
+}
+
+func Encode(v any, counter uint64, write string) ([]byte, error) {
+	body, err := json.Marshal(storable(v))
+	if err != nil {
+		return nil, inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
+	}
+	data, err := json.Marshal(envelope{envelopeFormat, counter, write, Sum(body), body})
+	if err != nil {
+		return nil, inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
+	}
+	return data, nil
+}
+
+func Decode(key string, data []byte, v any) (envelope, error) {
+	var e envelope
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, damaged(key, "it is not a record")
+	}
+	switch {
+	case e.Format > envelopeFormat:
+		return e, inkan.Errorf(inkan.Operator, "reading "+key, "it is in format %d; this program reads up to %d", e.Format, envelopeFormat).
+			WithHint("a newer inkan wrote it; update this one")
+	case e.Format < 1:
+		return e, damaged(key, "it has no format number")
+	case Sum(e.Body) != e.Sum:
+		return e, damaged(key, "its checksum does not fit")
+	}
+	if err := json.Unmarshal(e.Body, v); err != nil {
+		return e, damaged(key, "its content does not fit its place")
+	}
+	clean(v)
+	return e, nil
+}
+
+func Sum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// NewID returns 16 random hexadecimal characters.
+func NewID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand since Go 1.24)
+	return hex.EncodeToString(b[:])
+}
+
+// Record is a mutable value of a Store as it was read. The zero value with a
+// key is one that does not exist yet.
+type Record[T any] struct {
+	Key     string
+	Value   T
+	counter uint64
+	Rev     inkan.Rev // "" while absent
+}
+
+func (r *Record[T]) Exists() bool { return r.Rev != "" }
+
+// Load reads the record at key. An absent one is no error.
+func Load[T any](ctx context.Context, s inkan.Store, key string) (Record[T], error) {
+	r := Record[T]{Key: key}
+	data, rev, err := s.Get(ctx, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading %s: %w", key, err)
+	}
+	e, err := Decode(key, data, &r.Value)
+	if err != nil {
+		return r, err
+	}
+	r.counter, r.Rev = e.Counter, rev
+	return r, nil
+}
+
+// Save writes v over the record as it was read, or creates it. ErrConflict
+// means that somebody else wrote first.
+func (r *Record[T]) Save(ctx context.Context, s inkan.Store, v T) error {
+	write := NewID()
+	data, err := Encode(v, r.counter+1, write)
+	if err != nil {
+		return err
+	}
+	rev, err := put(ctx, s, r.Key, data, r.Rev, func(there []byte) bool {
+		var e envelope
+		return json.Unmarshal(there, &e) == nil && e.Write == write
+	})
+	if err != nil {
+		return err
+	}
+	r.Value, r.counter, r.Rev = v, r.counter+1, rev
+	return nil
+}
+
+// put writes data over the value of the revision old. A doubtful answer is
+// settled by reading the value and asking ours whether it is what we wrote. If it
+// still is the old one, the write is tried once more, and only once: a hiccup
+// between an answer of the CA and the journal must not cost the order.
+func put(ctx context.Context, s inkan.Store, key string, data []byte, old inkan.Rev, ours func(there []byte) bool) (rev inkan.Rev, err error) {
+	for range 2 {
+		if rev, err = s.Put(ctx, key, data, old); err == nil {
+			return rev, nil
+		}
+		there, rev, getErr := s.Get(context.WithoutCancel(ctx), key)
+		switch absent := errors.Is(getErr, fs.ErrNotExist); {
+		case getErr == nil && ours(there):
+			return rev, nil
+		case errors.Is(err, inkan.ErrConflict):
+			return "", inkan.ErrConflict
+		case inkan.KindOf(err) != inkan.Temporary, ctx.Err() != nil, getErr != nil && !absent, rev != old:
+			return "", fmt.Errorf("writing %s: %w", key, err)
+		}
+	}
+	return "", fmt.Errorf("writing %s: %w", key, err)
+}
+
+// Update edits the record at key by compare-and-swap until it wins. change may
+// be called more than once; returning errUnchanged leaves the record as it is.
+func Update[T any](ctx context.Context, s inkan.Store, key string, change func(v *T, exists bool) error) (Record[T], error) {
+	for {
+		r, err := Load[T](ctx, s, key)
+		if err != nil {
+			return r, err
+		}
+		v := r.Value
+		if err := change(&v, r.Exists()); err != nil {
+			if err == ErrUnchanged {
+				err = nil
+			}
+			return r, err
+		}
+		if err := r.Save(ctx, s, v); !errors.Is(err, inkan.ErrConflict) {
+			return r, err
+		}
+		if err := ctx.Err(); err != nil {
+			return r, err
+		}
+	}
+}
+
+// Confirm makes a value durable that was read and may be the last work of a
+// process that died before it was: a creation that loses lost to a durable
+// value (see [inkan.Store]).
+func Confirm(ctx context.Context, s inkan.Store, key string) error {
+	data, _, err := s.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", key, err)
+	}
+	if _, err := s.Put(ctx, key, data, ""); err != nil && !errors.Is(err, inkan.ErrConflict) {
+		return fmt.Errorf("writing %s: %w", key, err)
+	}
+	return nil
+}
+
+var ErrUnchanged = errors.New("unchanged")
+
+// CreateOnce writes a value that is created once and never changes. The write id is
+// given, so that the same fact gives the same bytes: a value that is there
+// already must be equal.
+func CreateOnce(ctx context.Context, s inkan.Store, key string, v any, write string) error {
+	data, err := Encode(v, 1, write)
+	if err != nil {
+		return err
+	}
+	_, err = put(ctx, s, key, data, "", func(there []byte) bool { return bytes.Equal(there, data) })
+	if !errors.Is(err, inkan.ErrConflict) {
+		return err
+	}
+	there, _, err := s.Get(context.WithoutCancel(ctx), key)
+	switch {
+	case err != nil:
+		return fmt.Errorf("writing %s: %w", key, err)
+	case !bytes.Equal(there, data):
+		return inkan.Errorf(inkan.Bug, "writing "+key, "another value is there already")
+	}
+	return nil
+}

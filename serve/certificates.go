@@ -1,0 +1,385 @@
+package serve
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
+)
+
+// Certificates serves handshakes with what a Store holds, from memory: shards of immutable maps, so that a
+// hit takes one hash, one atomic load and one map look-up, without locks,
+// allocations or clocks.
+//
+// All methods may be called at once.
+type Certificates struct {
+	// Store holds the certificates. A reader of current/, v/, names/ and events/
+	// is enough.
+	Store inkan.Store
+	// Log receives what could not be read; nil discards.
+	Log *slog.Logger
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+
+	once     sync.Once
+	seed     maphash.Seed
+	named    tlsTable   // names that stand in a certificate
+	guests   tlsTable   // names below a wildcard and names without a certificate: clients make up any number of them
+	mu       sync.Mutex // writers of the tables
+	load     sync.Map   // name -> *sync.Mutex: one reader of the Store for each name
+	fallback atomic.Pointer[tlsEntry]
+
+	sharedMu sync.Mutex
+	versions map[string]*tlsPairs // by certificate: its names share one
+	intern   map[string][]byte    // issuer certificates, shared by thousands of leaves
+}
+
+type tlsTable [256]atomic.Pointer[map[string]*tlsEntry]
+
+// tlsEntry is one server name. The pairs change when a new version arrives.
+type tlsEntry struct {
+	only  atomic.Pointer[tls.Certificate] // where there is one pair, so that a hit touches little memory
+	used  atomic.Bool
+	name  string
+	pairs atomic.Pointer[tlsPairs]
+	at    time.Time // when it was made
+}
+
+func (e *tlsEntry) set(p *tlsPairs) {
+	var only *tls.Certificate
+	if len(p.certs) == 1 {
+		only = p.certs[0]
+	}
+	e.pairs.Store(p)
+	e.only.Store(only)
+}
+
+// tlsPairs is what the Store had for a name; the zero value says nothing.
+type tlsPairs struct {
+	certificate string // its name
+	n           uint64
+	id          string
+	identifiers []inkan.Identifier
+	end         time.Time // of the first leaf
+	certs       []*tls.Certificate
+}
+
+// The bounds of the memory that names can take. A shard of guests that is full
+// starts anew.
+const (
+	maxNamed  = 2_000_000
+	maxGuests = 1 << 16
+)
+
+// emptyLife is how long a name without a certificate is not looked up again.
+const emptyLife = 10 * time.Second
+
+// ErrNoCertificate reports that the Store has no certificate for a server name.
+var ErrNoCertificate = errors.New("no certificate for this server name")
+
+// GetCertificate fits tls.Config.GetCertificate. It serves the version in
+// force of the certificate for the server name: the exact name, else the
+// wildcard of its parent, else, without a server name, the local address, else
+// the default ([Certificates.SetDefault]). The first handshake for a name reads the
+// Store; [Certificates.Watch] brings new versions in. Safe for concurrent use.
+func (c *Certificates) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	name := hello.ServerName
+	if name == "" {
+		return c.addressCertificate(hello)
+	}
+	if !isLower(name) {
+		name = strings.ToLower(name)
+	}
+	if name[len(name)-1] == '.' {
+		name = name[:len(name)-1]
+	}
+	if e := c.get(name); e != nil {
+		if cert := e.choose(hello); cert != nil {
+			return cert, nil
+		}
+		if !e.stale() {
+			return c.defaultCertificate(hello)
+		}
+	}
+	return c.loadCertificate(hello, name)
+}
+
+func isLower(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 'A' && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Certificates) shard(name string) int { return int(maphash.String(c.seed, name) & 255) }
+
+func (c *Certificates) get(name string) *tlsEntry {
+	c.once.Do(c.init)
+	i := c.shard(name)
+	if p := c.named[i].Load(); p != nil {
+		if e := (*p)[name]; e != nil {
+			return e
+		}
+	}
+	if p := c.guests[i].Load(); p != nil {
+		return (*p)[name]
+	}
+	return nil
+}
+
+func (c *Certificates) init() {
+	c.seed = maphash.MakeSeed()
+	c.versions, c.intern = map[string]*tlsPairs{}, map[string][]byte{}
+}
+
+// stale reports whether the Store is to be asked again for a name that had no
+// certificate.
+func (e *tlsEntry) stale() bool {
+	return len(e.pairs.Load().certs) == 0 && time.Since(e.at) > emptyLife
+}
+
+// choose picks the pair that the client supports, the first if none says so.
+func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
+	if !e.used.Load() {
+		e.used.Store(true)
+	}
+	if c := e.only.Load(); c != nil {
+		return c
+	}
+	p := e.pairs.Load()
+	for _, c := range p.certs {
+		if len(p.certs) == 1 || hello.SupportsCertificate(c) == nil {
+			return c
+		}
+	}
+	if len(p.certs) == 0 {
+		return nil
+	}
+	return p.certs[0]
+}
+
+func (c *Certificates) addressCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if hello.Conn != nil {
+		if host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String()); err == nil {
+			if id, err := inkan.ParseIdentifier(host); err == nil {
+				if e := c.get(id.Value); e != nil && !e.stale() {
+					if cert := e.choose(hello); cert != nil {
+						return cert, nil
+					}
+				} else if cert, err := c.loadCertificate(hello, id.Value); err == nil {
+					return cert, nil
+				}
+			}
+		}
+	}
+	return c.defaultCertificate(hello)
+}
+
+func (c *Certificates) defaultCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if e := c.fallback.Load(); e != nil {
+		if cert := e.choose(hello); cert != nil {
+			return cert, nil
+		}
+	}
+	return nil, ErrNoCertificate
+}
+
+// loadCertificate reads the Store for a name that was never asked for. What a
+// client sends is checked before it becomes part of a key.
+func (c *Certificates) loadCertificate(hello *tls.ClientHelloInfo, name string) (*tls.Certificate, error) {
+	id, err := inkan.ParseIdentifier(name)
+	if err != nil || id.Value != name {
+		return c.defaultCertificate(hello)
+	}
+	ctx := hello.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	e, err := c.entryFor(ctx, id)
+	if err != nil {
+		c.log().Warn("a certificate could not be read for a handshake", "server_name", name, logError(err))
+		return c.defaultCertificate(hello)
+	}
+	if cert := e.choose(hello); cert != nil {
+		return cert, nil
+	}
+	return c.defaultCertificate(hello)
+}
+
+// entryFor reads the certificate for id and remembers it; at once for the
+// same name only one goroutine reads.
+func (c *Certificates) entryFor(ctx context.Context, id inkan.Identifier) (*tlsEntry, error) {
+	flight, _ := c.load.LoadOrStore(id.Value, &sync.Mutex{})
+	mu := flight.(*sync.Mutex)
+	mu.Lock()
+	defer mu.Unlock()
+	defer c.load.Delete(id.Value)
+	if e := c.get(id.Value); e != nil && !e.stale() {
+		return e, nil
+	}
+	pairs, err := c.findPairs(ctx, id)
+	if err != nil && len(pairs.certs) == 0 {
+		return nil, err
+	}
+	e := &tlsEntry{name: id.Value, at: time.Now()}
+	e.set(pairs)
+	e.used.Store(true)
+	if err == nil {
+		c.put(e, slices.Contains(pairs.identifiers, id))
+	}
+	return e, nil
+}
+
+// put remembers an entry; named: its name stands in the certificate.
+func (c *Certificates) put(e *tlsEntry, named bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	table, full := &c.guests, maxGuests/len(c.guests)
+	if named {
+		table, full = &c.named, maxNamed/len(c.named)
+	}
+	i := c.shard(e.name)
+	next := map[string]*tlsEntry{}
+	if old := table[i].Load(); old != nil && (named || len(*old) < full) {
+		if len(*old) >= full {
+			return
+		}
+		maps.Copy(next, *old)
+	}
+	next[e.name] = e
+	table[i].Store(&next)
+}
+
+// findPairs follows the hints of the name, then those of its wildcard, and
+// checks them against the leaf. Want of a certificate is no error. If something
+// could not be read, it returns the error beside what it found in spite of it.
+func (c *Certificates) findPairs(ctx context.Context, id inkan.Identifier) (*tlsPairs, error) {
+	candidates := []inkan.Identifier{id}
+	if _, parent, ok := strings.Cut(id.Value, "."); ok && id.Type == inkan.DNS {
+		candidates = append(candidates, inkan.Identifier{Type: inkan.DNS, Value: "*." + parent})
+	}
+	best := &tlsPairs{}
+	var errs []error
+	for _, want := range candidates {
+		prefix := state.NamesPrefix + state.HintElement(want) + "/"
+		for key, err := range c.Store.List(ctx, prefix, "") {
+			if err != nil {
+				errs = append(errs, fmt.Errorf("listing %s: %w", prefix, err))
+				break
+			}
+			p, err := c.pairsInForce(ctx, strings.TrimPrefix(key, prefix))
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			// A hint is only a hint. Of several certificates for a name the
+			// one that lasts longest.
+			if slices.Contains(p.identifiers, want) && p.end.After(best.end) {
+				best = p
+			}
+		}
+		if len(best.certs) > 0 {
+			break
+		}
+	}
+	return best, errors.Join(errs...)
+}
+
+// pairsInForce returns what the certificate of that name serves; the zero
+// value if there is nothing or its key is elsewhere.
+func (c *Certificates) pairsInForce(ctx context.Context, name string) (*tlsPairs, error) {
+	cur, err := state.Load[inkan.Current](ctx, c.Store, state.CurrentKey(name))
+	if err != nil || len(cur.Value.Pairs) == 0 {
+		return &tlsPairs{}, err
+	}
+	c.once.Do(c.init)
+	c.sharedMu.Lock()
+	p := c.versions[name]
+	c.sharedMu.Unlock()
+	if p != nil && p.n == cur.Value.N && p.id == cur.Value.ID {
+		return p, nil
+	}
+	v, err := state.LoadVersion(ctx, c.Store, name, cur.Value)
+	if _, damaged := errors.AsType[*inkan.DamagedError](err); damaged {
+		// The newest sound version serves until a new one is issued.
+		sound, soundErr := state.Soundest(ctx, c.Store, name, c.now())
+		if soundErr == nil {
+			c.log().Warn("the certificate in force is damaged; an older one is served", logName(name), logError(err))
+			v, err = sound, nil
+		}
+	}
+	if err != nil {
+		return &tlsPairs{}, err
+	}
+	if slices.ContainsFunc(v.Pairs, func(p inkan.Pair) bool { return p.Key == nil }) {
+		return &tlsPairs{}, nil
+	}
+	return c.pairsOf(v)
+}
+
+// pairsOf turns a version into what crypto/tls serves. The parsed leaf is kept
+// only where a choice between pairs needs it, and issuers are shared.
+func (c *Certificates) pairsOf(v *inkan.Version) (*tlsPairs, error) {
+	p := &tlsPairs{certificate: v.Name, n: v.N, id: v.ID, identifiers: v.Identifiers, end: v.Pairs[0].Leaf.NotAfter}
+	for i := range v.Pairs {
+		cert, err := v.Pairs[i].TLS()
+		if err != nil {
+			return &tlsPairs{}, err
+		}
+		if len(v.Pairs) == 1 {
+			cert.Leaf = nil
+		}
+		p.certs = append(p.certs, cert)
+	}
+	c.sharedMu.Lock()
+	defer c.sharedMu.Unlock()
+	for _, cert := range p.certs {
+		for k := 1; k < len(cert.Certificate); k++ {
+			der, ok := c.intern[string(cert.Certificate[k])]
+			if !ok {
+				if len(c.intern) > 1000 {
+					clear(c.intern)
+				}
+				der = cert.Certificate[k]
+				c.intern[string(der)] = der
+			}
+			cert.Certificate[k] = der
+		}
+	}
+	c.versions[v.Name] = p
+	return p, nil
+}
+
+func (c *Certificates) log() *slog.Logger {
+	if c.Log != nil {
+		return c.Log
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+func (c *Certificates) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
+}
+
+func logName(name string) slog.Attr { return slog.String("certificate", name) }
+
+func logError(err error) slog.Attr { return slog.String("error", inkan.Printable(err.Error(), 2048)) }

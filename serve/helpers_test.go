@@ -1,0 +1,7 @@
+package serve
+
+import (
+	"time"
+)
+
+const day = 24 * time.Hour
