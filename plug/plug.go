@@ -19,6 +19,13 @@ type Set struct {
 	Notifiers Kind[inkan.Notifier]
 }
 
+// Clone returns a copy: what is added to it is not added to s.
+func (s *Set) Clone() *Set {
+	return &Set{Stores: s.Stores.clone(), Solvers: s.Solvers.clone(), DNS: s.DNS.clone(), Deployers: s.Deployers.clone(), Notifiers: s.Notifiers.clone()}
+}
+
+func (k Kind[T]) clone() Kind[T] { return Kind[T]{plugins: maps.Clone(k.plugins)} }
+
 // Kind is one kind of plug-in: the plug-ins of that kind by name.
 type Kind[T any] struct {
 	plugins map[string]plugin[T]

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/engine"
+)
+
+var errNamesOrAll = errors.New("give names or --all, not both")
+
+func (a *app) applyCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "apply",
+		Short: "Make reality match the configuration file",
+		Long: `Records every certificate of the configuration file, makes the accounts whose
+terms the file agrees to, and then issues and deploys what is missing. A
+certificate that left the file is kept but no longer renewed; nothing is ever
+deleted. One that was issued on the command line and now stands in the file is
+ruled by the file from then on.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := a.needConfig(); err != nil {
+				return err
+			}
+			if dryRun {
+				return a.plan(cmd.Context(), nil, false)
+			}
+			return a.apply(cmd.Context())
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only show what would happen, as inkan plan does")
+	return cmd
+}
+
+// needConfig reads the configuration file, which must be there.
+func (a *app) needConfig() (*config.Config, error) {
+	cfg, err := a.config()
+	if err == nil && cfg == nil {
+		path, _ := a.configPath()
+		if path == "" {
+			path = "the configuration file"
+		}
+		return nil, inkan.Errorf(inkan.Operator, "configuration", "there is no %s", path).WithHint("name another one with --config FILE")
+	}
+	return cfg, err
+}
+
+func (a *app) apply(ctx context.Context) error {
+	cfg, err := a.needConfig()
+	if err != nil {
+		return err
+	}
+	m, err := a.manager(ctx)
+	if err != nil {
+		return err
+	}
+	changes, failed := compare(ctx, m, cfg)
+	for _, c := range changes {
+		if c.request != nil {
+			_, err = m.Record(ctx, *c.request, inkan.OriginConfig)
+		} else {
+			err = m.Unmanage(ctx, c.Name)
+		}
+		if err != nil {
+			failed = also(failed, failure{name: c.Name, err: err})
+			continue
+		}
+		a.changed = true
+		a.item(c.Name, c.Action+": "+a.inWords(ctx, c.Detail))
+	}
+	usable, failed := a.ensureAccounts(ctx, cfg, failed)
+	var names []string
+	for i := range cfg.Certificates {
+		req := &cfg.Certificates[i]
+		if usable[req.Name] && !told(failed, req.Name) {
+			names = append(names, req.Name)
+		}
+	}
+	report := &engine.Report{}
+	if len(names) > 0 {
+		// A person asks: what failed before is tried again now.
+		p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true})
+		if err != nil {
+			return also(failed, failure{err: err})
+		}
+		if report, err = a.carryOut(ctx, m, p); err != nil {
+			failed = append(splitOrNone(failed), split(err)...)
+		}
+		if err := unfinished(report); err != nil {
+			failed = append(splitOrNone(failed), split(err)...)
+		}
+	}
+	return a.finish(report, failed, func() { a.sayApplied(ctx, report, failed == nil) })
+}
+
+// told reports whether a failure of the certificate is told already.
+func told(err error, name string) bool {
+	for _, f := range splitOrNone(err) {
+		if f.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func splitOrNone(err error) failures {
+	if err == nil {
+		return nil
+	}
+	return split(err)
+}
+
+// ensureAccounts makes the accounts that the file's certificates need, and
+// returns the certificates that can be issued: those whose first CA is ready, or
+// is out of order while a later one is ready.
+func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed error) (map[string]bool, error) {
+	tried := map[accountName]error{}
+	ensure := func(n accountName) error {
+		err, seen := tried[n]
+		if !seen {
+			var made bool
+			made, err = a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
+			a.changed = a.changed || made
+			tried[n] = err
+		}
+		return err
+	}
+	usable := map[string]bool{}
+	told, broken := map[accountName]bool{}, map[accountName]bool{}
+	for i := range cfg.Certificates {
+		req := &cfg.Certificates[i]
+		first := accountName{req.CAs[0], req.Account}
+		err := ensure(first)
+		ready := err == nil
+		for _, ca := range req.CAs[1:] {
+			n := accountName{ca, req.Account}
+			switch later := ensure(n); {
+			case later == nil:
+				ready = ready || outOfOrder(err)
+			case ctx.Err() == nil && !told[n]:
+				told[n] = true
+				a.warnNotReady(ctx, n, later)
+			}
+		}
+		usable[req.Name] = ready
+		switch {
+		case err == nil || broken[first] || ready && told[first]:
+		case ready:
+			told[first] = true
+			a.warnNotReady(ctx, first, err)
+		default:
+			broken[first] = true
+			failed = also(failed, failure{err: err})
+		}
+	}
+	return usable, failed
+}
+
+type accountName struct{ ca, account string }
+
+func (a *app) sayApplied(ctx context.Context, report *engine.Report, fine bool) {
+	done := &engine.Report{}
+	for _, r := range report.Results {
+		if r.Changed() {
+			done.Results = append(done.Results, r)
+		}
+	}
+	a.sayResults(ctx, done)
+	if fine && !a.changed {
+		a.say("nothing to do: %s as the configuration file wants", count(len(report.Results), "certificate"))
+	}
+}

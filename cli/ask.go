@@ -1,0 +1,312 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/inkan-acme/inkan"
+)
+
+// interactive reports whether there is a person to ask.
+func (t *Terminal) interactive() bool {
+	return isTerminal(t.stdin) && isTerminal(t.stderr) && !t.quiet && !t.json
+}
+
+// asker puts questions to a person, one line each.
+type asker struct {
+	t    *Terminal
+	in   *bufio.Reader
+	next chan answer // of a reading that a question has begun and not waited for
+}
+
+// answer is a line that was read.
+type answer struct {
+	line string
+	err  error
+}
+
+// read returns the next line. A reading cannot be called off: when ctx ends
+// first, the line belongs to the next question.
+func (q *asker) read(ctx context.Context) (string, error) {
+	if q.next == nil {
+		next := make(chan answer, 1)
+		q.next = next
+		go func() {
+			line, err := q.in.ReadString('\n')
+			next <- answer{line, err}
+		}()
+	}
+	select {
+	case r := <-q.next:
+		q.next = nil
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// asker returns the one asker of this run: what it has read ahead is not lost.
+func (t *Terminal) asker() *asker {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.questions == nil {
+		t.questions = &asker{t: t, in: bufio.NewReader(t.stdin)}
+	}
+	return t.questions
+}
+
+// ask repeats the question until check accepts the answer. An empty answer is
+// the default.
+func (q *asker) ask(question, def string, check func(string) error) (string, error) {
+	return q.askUntil(context.Background(), question, def, check)
+}
+
+// askUntil is ask for a question that may be given up: it ends with ctx.
+func (q *asker) askUntil(ctx context.Context, question, def string, check func(string) error) (string, error) {
+	lines := wrap(question, width(q.t.stderr)-1)
+	for i := range lines {
+		lines[i] = q.t.paintErr(bold, lines[i])
+	}
+	prompt := strings.Join(lines, "\n") + " "
+	if def != "" {
+		prompt += "[" + def + "] "
+	}
+	for {
+		q.say("%s", prompt)
+		line, err := q.read(ctx)
+		if err != nil {
+			q.say("\n")
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
+			if !errors.Is(err, io.EOF) {
+				return "", inkan.Errorf(inkan.Operator, "reading the answer", "%w", err)
+			}
+			return "", inkan.Errorf(inkan.Operator, "reading the answer", "there was none").
+				WithHint("nothing was changed; every question has a flag too (--help lists them)")
+		}
+		answer := strings.TrimSpace(line)
+		if answer == "" {
+			answer = def
+		}
+		if err := check(answer); err != nil {
+			q.t.tellErr(yellow, "no:", err.Error())
+			continue
+		}
+		return answer, nil
+	}
+}
+
+func (q *asker) say(format string, args ...any) { fmt.Fprintf(q.t.stderr, format, args...) }
+
+// yes asks a question that is answered by yes or no. Without a default it
+// wants one of the words.
+func (q *asker) yes(question, def string) (bool, error) {
+	prompt := question + " (yes or no)"
+	answer, err := q.ask(prompt, def, func(s string) error {
+		if !slices.Contains([]string{"yes", "y", "no", "n"}, strings.ToLower(s)) {
+			return errors.New("please answer yes or no")
+		}
+		return nil
+	})
+	return err == nil && strings.ToLower(answer[:1]) == "y", err
+}
+
+func anything(string) error { return nil }
+
+// askIssue asks for what issue needs and the flags did not say.
+func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) ([]string, error) {
+	// What cannot be written is told before anybody has to answer.
+	if _, _, err := a.stores(); err != nil {
+		return nil, err
+	}
+	q := a.asker()
+	q.say("A few questions, then the certificate. Ctrl-C leaves at any time; an empty\nanswer takes what stands in [].\n\n")
+	names, wildcard, err := askNames(q)
+	if err != nil {
+		return nil, err
+	}
+	if len(r.ways) == 0 && !r.noValidation {
+		if err := askValidation(q, r, wildcard); err != nil {
+			return nil, err
+		}
+	}
+	if !a.DryRun {
+		if err := a.askPlacing(q, r, f); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.askEmail(ctx, q, r); err != nil {
+		return nil, err
+	}
+	q.say("\nThe same without questions:\n%s\n\n", r.commandLine(names, width(a.stderr)-2))
+	return names, nil
+}
+
+func askNames(q *asker) (names []string, wildcard bool, err error) {
+	_, err = q.ask("Names in the certificate, separated by spaces:", "", func(s string) error {
+		names = strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == ',' })
+		ids, err := inkan.ParseIdentifiers(names)
+		wildcard = slices.ContainsFunc(ids, inkan.Identifier.Wildcard)
+		return err
+	})
+	return names, wildcard, err
+}
+
+func askValidation(q *asker, r *requestFlags, wildcard bool) error {
+	if wildcard {
+		q.say("\nFor a wildcard the CA looks into the DNS for a TXT record. You are told which,\n" +
+			"now and at each renewal. A solver in the configuration file does it alone.\n")
+		r.ways = []way{{flagManual, "dns"}}
+		return nil
+	}
+	q.say("\nThe CA wants to see that the names are yours.\n" +
+		"  1  a web server answers on port 80: Inkan puts a file into its document root\n" +
+		"  2  nothing listens on port 80: Inkan does, for the moment it takes\n" +
+		"  3  nothing listens on port 443: Inkan does, for the moment it takes\n" +
+		"  4  none of these: you put a TXT record into the DNS, now and at each renewal\n")
+	answer, err := q.ask("1, 2, 3 or 4?", "1", func(s string) error {
+		if !slices.Contains([]string{"1", "2", "3", "4"}, s) {
+			return errors.New("please answer 1, 2, 3 or 4")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	switch answer {
+	case "2":
+		r.ways = []way{{flagStandalone, ":80"}}
+	case "3":
+		r.ways = []way{{flagTLSALPN, ":443"}}
+	case "4":
+		r.ways = []way{{flagManual, "dns"}}
+	default:
+		dir, err := q.ask("Its document root:", "/var/www/html", func(s string) error {
+			if info, err := os.Stat(s); err != nil || !info.IsDir() {
+				return fmt.Errorf("%s is not a directory", inkan.Printable(s, 200))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		r.ways = []way{{flagWebroot, dir}}
+	}
+	return nil
+}
+
+// askPlacing asks where the files go and what reads them.
+func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
+	if !f.Changed("deploy-dir") {
+		data, err := a.data()
+		if err != nil {
+			return err
+		}
+		if r.deployDir, err = q.ask("Directory for the files:", filepath.Join(data, "live"), anything); err != nil {
+			return err
+		}
+	}
+	if f.Changed("run") || f.Changed("run-shell") {
+		return nil
+	}
+	var err error
+	r.run, err = q.ask("Command that makes your server read them, as systemctl reload nginx, or empty:", "", func(s string) error {
+		if s != "" && !plainCommand(s) {
+			return errors.New("no quotes, pipes or variables here; give such a line with --run-shell")
+		}
+		return nil
+	})
+	return err
+}
+
+// askEmail asks for the address if an account will be made.
+func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
+	if r.emails != nil {
+		return nil
+	}
+	cas, err := a.chooseCAs(ctx, r, []string{defaultCA})
+	if err != nil {
+		return err
+	}
+	rec, err := a.loadAccount(ctx, accountName{cas[0], orDefault(r.account)})
+	if err != nil || rec.URL != "" {
+		return err
+	}
+	mail, err := q.ask("Your e-mail address, if the CA may write to you, or empty:", "", func(s string) error {
+		local, domain, ok := strings.Cut(s, "@")
+		if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s, " ,;")) {
+			return errors.New("that is not an e-mail address")
+		}
+		return nil
+	})
+	if err == nil && mail != "" {
+		r.emails = []string{mail}
+	}
+	return err
+}
+
+// commandLine is what would have asked for the same without questions, in lines
+// of about n characters for a shell.
+func (r *requestFlags) commandLine(names []string, n int) string {
+	words := []string{"  inkan issue"}
+	flag := func(name, value string) {
+		if value != "" {
+			words = append(words, "--"+name+" "+quote(value))
+		}
+	}
+	for _, ca := range r.cas.list {
+		flag("ca", ca.name)
+		flag("ca-root", ca.root)
+	}
+	flag("ca-root", r.cas.root)
+	flag("account", r.account)
+	for _, e := range r.emails {
+		flag("email", e)
+	}
+	words = append(words, "--agree-tos")
+	for _, w := range r.ways {
+		flag(w.flag, w.value)
+	}
+	if r.noValidation {
+		words = append(words, "--no-validation")
+	}
+	flag("deploy-dir", r.deployDir)
+	flag("run", r.run)
+	flag("run-shell", r.runShell)
+	if r.staging {
+		words = append(words, "--staging")
+	}
+	for _, n := range names {
+		words = append(words, quote(n))
+	}
+	line, lines := words[0], ""
+	for _, w := range words[1:] {
+		if length(line)+length(w)+len("  \\") > n {
+			lines += line + " \\\n"
+			line = "     "
+		}
+		line += " " + w
+	}
+	return lines + line
+}
+
+// quote writes a word so that a shell reads it back.
+func quote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// plainCommand reports whether a command means the same without a shell.
+func plainCommand(s string) bool { return !strings.ContainsAny(s, "\"'`$;&|<>()\\*?#~") }

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inkan-acme/inkan/engine"
+)
+
+func (a *app) deployCommand() *cobra.Command {
+	var retry bool
+	cmd := &cobra.Command{
+		Use:   "deploy [NAME...]",
+		Short: "Bring certificates to their targets, without asking a CA",
+		Long: `Deploys the certificates that are not in place yet: the named ones, or all. With
+--retry also those whose target failed or holds an older version, and named
+ones again although they are in place.`,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: a.completeNames,
+		RunE:              func(cmd *cobra.Command, names []string) error { return a.deploy(cmd.Context(), names, retry) },
+	}
+	cmd.Flags().BoolVar(&retry, "retry", false, "deploy again what failed, what is held, and what is named")
+	return cmd
+}
+
+func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
+	m, err := a.manager(ctx)
+	if err != nil {
+		return err
+	}
+	opt := engine.PlanOptions{Names: names, DeployOnly: true, Redeploy: retry, Asked: len(names) > 0, All: len(names) == 0}
+	var failed error
+	if retry && opt.All {
+		if opt.Names, failed, err = undeployed(ctx, m); err != nil {
+			return err
+		}
+		opt.All = false
+	}
+	report := &engine.Report{}
+	if opt.All || len(opt.Names) > 0 {
+		p, err := m.Plan(ctx, opt)
+		if err != nil {
+			return err
+		}
+		p.Certificates = slices.DeleteFunc(p.Certificates, func(c engine.CertificatePlan) bool {
+			return opt.All && !c.Actions()
+		})
+		var runErr error
+		report, runErr = a.carryOut(ctx, m, p)
+		if runErr != nil {
+			failed = append(splitOrNone(failed), split(runErr)...)
+		}
+	}
+	return a.finish(report, failed, func() {
+		switch {
+		case len(report.Results) == 0 && failed == nil && retry:
+			a.say("no deployment failed; inkan deploy --retry NAME deploys one again")
+		case len(report.Results) == 0 && failed == nil:
+			a.say("everything is in place")
+		}
+		a.sayResults(ctx, report)
+	})
+}
+
+// undeployed returns the certificates with a target that does not have the
+// version in force.
+func undeployed(ctx context.Context, m *engine.Manager) (names []string, failed, err error) {
+	p, err := m.Plan(ctx, engine.PlanOptions{All: true, DeployOnly: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range p.Certificates {
+		switch {
+		case c.Err != nil:
+			failed = also(failed, failure{name: c.Name, err: c.Err})
+		case slices.ContainsFunc(c.Steps, func(s engine.Step) bool { return s.Target != "" }):
+			names = append(names, c.Name)
+		}
+	}
+	return names, failed, nil
+}

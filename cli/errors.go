@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/plug"
+)
+
+// failures are the errors of several certificates, one message each.
+type failures []failure
+
+type failure struct {
+	name string // of the certificate
+	err  error
+	next time.Time // when the next try comes; zero if it is not known
+}
+
+// message is the text of f: it always names the certificate.
+func (f failure) message() string {
+	text := f.err.Error()
+	switch {
+	case errors.Is(f.err, context.Canceled):
+		text = "interrupted; what was begun is on record, and inkan renew goes on with it"
+	case f.name == "" || strings.HasPrefix(text, "certificate "+f.name):
+		return text
+	}
+	return "certificate " + f.name + ": " + text
+}
+
+func (f failures) Error() string {
+	lines := make([]string, len(f))
+	for i := range f {
+		lines[i] = f[i].message()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f failures) Unwrap() []error {
+	errs := make([]error, len(f))
+	for i := range f {
+		errs[i] = f[i].err
+	}
+	return errs
+}
+
+// split returns the messages that err is made of.
+func split(err error) failures {
+	if all, ok := errors.AsType[failures](err); ok {
+		return all
+	}
+	return failures{{err: err}}
+}
+
+// also adds a failure to err, which may be nil.
+func also(err error, f failure) error {
+	if f.err == nil {
+		return err
+	}
+	if err == nil {
+		return failures{f}
+	}
+	return append(split(err), f)
+}
+
+// printError writes "inkan: error: ..." and the hints. Everything in it that
+// came from outside has passed inkan.Printable; new lines are ours.
+func (a *app) printError(err error) {
+	for _, f := range split(err) {
+		if a.json {
+			a.printJSONError(f)
+		} else {
+			a.printFailure(f)
+		}
+	}
+}
+
+func (a *app) printFailure(f failure) {
+	prefix := a.paintErr(red, "inkan: error:")
+	if p, ok := errors.AsType[*plug.Problems](f.err); ok {
+		// Each at the beginning of its line, where editors look for places.
+		fmt.Fprintf(a.stderr, "%s the configuration has %s\n%s\n", prefix, count(p.Len(), "fault"), p)
+		return
+	}
+	ctx := context.Background()
+	a.tellErr(red, "inkan: error:", a.inWords(ctx, strings.TrimSpace(f.message())))
+	for _, h := range inkan.HintsOf(f.err) {
+		a.tellErr(yellow, "hint:", a.inWords(ctx, h))
+	}
+	if !f.next.IsZero() {
+		a.tellErr(yellow, "next:", fmt.Sprintf("the next try is %s; inkan renew --name %s tries now", instant(f.next, time.Now()), f.name))
+	}
+}
+
+// tellErr writes a word and what follows it to stderr; on a terminal in lines
+// that fit.
+func (t *Terminal) tellErr(colour, word, text string) {
+	for i, line := range wrap(word+" "+text, width(t.stderr)-2) {
+		if i == 0 {
+			fmt.Fprintln(t.stderr, t.paintErr(colour, word)+strings.TrimPrefix(line, word))
+		} else {
+			fmt.Fprintln(t.stderr, "  "+line)
+		}
+	}
+}
+
+type jsonError struct {
+	Name  string    `json:"name,omitempty"`
+	Error string    `json:"error"`
+	Kind  string    `json:"kind"`
+	Hints []string  `json:"hints,omitempty"`
+	Next  time.Time `json:"next,omitzero"`
+}
+
+func (a *app) printJSONError(f failure) {
+	kind := inkan.KindOf(f.err).String()
+	if _, ok := errors.AsType[usageError](f.err); ok {
+		kind = "usage"
+	}
+	enc := json.NewEncoder(a.stderr)
+	if err := enc.Encode(jsonError{f.name, f.err.Error(), kind, inkan.HintsOf(f.err), f.next}); err != nil {
+		return // there is nobody left to tell
+	}
+}

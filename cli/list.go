@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inkan-acme/inkan/engine"
+)
+
+func (a *app) listCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List the certificates",
+		Long: `Lists every certificate: its names, when it expires, when it is renewed, and
+one word on how it is:
+
+  ok              in force and in place
+  due             the next "inkan renew" gets a new one
+  deploying       not at every target yet
+  working         a process works on it now
+  failing         the last attempt or deployment failed; it is tried again
+  held            a target broke with it and keeps the one before
+  no certificate  none was issued yet
+  unmanaged       it left the configuration file: kept, not renewed
+  revoked         at the CA; it is not renewed by itself
+  expired         it is past its time, whatever else is wrong
+  damaged         a stored value cannot be read or followed, and is not used
+
+Below the table stands the reason for every word but ok.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context()) },
+	}
+}
+
+func (a *app) list(ctx context.Context) error {
+	m, err := a.manager(ctx)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	all, err := a.summaries(ctx, m, now)
+	if err != nil {
+		return err
+	}
+	damaged := failures{}
+	for _, s := range all {
+		if s.Status == statusDamaged {
+			damaged = append(damaged, failure{name: s.Name, err: s.err})
+		}
+	}
+	if a.json {
+		if err := a.writeJSON(all); err != nil {
+			return err
+		}
+	} else {
+		a.sayList(all, now)
+	}
+	if len(damaged) > 0 {
+		return damaged
+	}
+	return nil
+}
+
+// summaries tells about every certificate, in the order of the names. What
+// cannot be read has its place among them.
+func (a *app) summaries(ctx context.Context, m *engine.Manager, now time.Time) ([]summary, error) {
+	p, err := m.Plan(ctx, engine.PlanOptions{All: true})
+	if err != nil {
+		return nil, err
+	}
+	found := make([]*summary, len(p.Certificates))
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for i := range work {
+				found[i] = a.summaryOf(ctx, m, p.Certificates[i].Name, now)
+			}
+		})
+	}
+	for i := range found {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	all := []summary{}
+	for _, s := range found {
+		if s != nil {
+			all = append(all, *s)
+		}
+	}
+	return all, ctx.Err()
+}
+
+// summaryOf returns nil for a certificate that was deleted.
+func (a *app) summaryOf(ctx context.Context, m *engine.Manager, name string, now time.Time) *summary {
+	o, err := m.Observe(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return &summary{Name: name, Status: statusDamaged, Identifiers: []string{}, Paths: []string{}, Reason: err.Error(), err: err}
+	case o.Request != nil && o.Request.Deleted:
+		return nil
+	}
+	s := a.summarise(ctx, o, now)
+	if s.err = o.RequestErr; s.err == nil {
+		s.err = o.VersionErr
+	}
+	return &s
+}
+
+func (a *app) sayList(all []summary, now time.Time) {
+	if len(all) == 0 {
+		a.say("there are no certificates yet; inkan issue gets the first")
+		return
+	}
+	if a.quiet {
+		return
+	}
+	t := table{header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, elastic: []int{0, 1}}
+	for _, s := range all {
+		next := when(s.Renews, now)
+		if !s.Renews.IsZero() && !s.Renews.After(now) {
+			next = "now"
+		}
+		t.add(s.Name, namesShort(s.ids), when(s.NotAfter, now), next, s.Status)
+	}
+	t.colour = func(row, column int) string {
+		if column == 4 {
+			return statusColour(all[row].Status)
+		}
+		return ""
+	}
+	t.write(a.Terminal, a.stdout)
+	first := true
+	for _, s := range all {
+		if s.Status == statusOK || s.Status == statusDamaged { // damage is told as an error
+			continue
+		}
+		if first {
+			a.say("")
+			first = false
+		}
+		a.say("%s: %s", a.paint(bold, s.Name), a.paint(statusColour(s.Status), s.Status))
+		a.paragraph("  ", s.Reason)
+		if s.Status == statusFailing && !s.Next.IsZero() {
+			a.say("  next try %s", instant(s.Next, now))
+		}
+	}
+}

@@ -1,0 +1,40 @@
+// Package cli is the command inkan as a function, so that a program with other
+// plug-ins is a few lines:
+//
+//	func main() {
+//		set := plugins.All()
+//		plug.Add(&set.Deployers, "mine", mine)
+//		os.Exit(cli.Main(set))
+//	}
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/inkan-acme/inkan/plug"
+)
+
+// Main is what main does: it runs the command that this process was called with,
+// until it ends or the process is asked to, and returns the exit status.
+func Main(set *plug.Set) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// Who reads our output may go away in the middle of an order (reliability
+	// J07): writing then fails, and the work goes on. Caught, not ignored: what
+	// is ignored here would be in our children too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return Run(ctx, set, os.Stdin, os.Stdout, os.Stderr, os.Environ(), os.Args[1:])
+}
+
+// Run runs one command and returns its exit status (docs/reference/exit-status.md).
+// It knows the plug-ins of set and, besides, those that need a terminal; set
+// itself stays as it is. environ and args are as in os.Environ and os.Args[1:].
+// Questions are asked and colours used only where stdin, stdout and stderr are
+// terminals.
+func Run(ctx context.Context, set *plug.Set, stdin io.Reader, stdout, stderr io.Writer, environ, args []string) int {
+	return newApp(set, stdin, stdout, stderr, environ, args).execute(ctx)
+}

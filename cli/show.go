@@ -1,0 +1,370 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
+)
+
+// shownEvents is how many events show tells.
+const shownEvents = 10
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show all that is known about one certificate",
+		Long: `Shows what was asked for, which versions there are and which is in force, its
+chain, when it is renewed and why, where it was deployed, and the last events.`,
+		Args:              someArgs(1, 1, "the name of one certificate"),
+		ValidArgsFunction: a.completeNames,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.show(cmd.Context(), args[0]) },
+	}
+}
+
+// details is what show tells.
+type details struct {
+	summary
+	Account     string              `json:"account,omitempty"`
+	Origin      string              `json:"origin,omitempty"`
+	Key         inkan.KeyPolicy     `json:"key,omitzero"`
+	Profile     string              `json:"profile,omitempty"`
+	OwnCSR      bool                `json:"own_csr,omitempty"`
+	Validations []inkan.Validation  `json:"validations,omitempty"`
+	Versions    []versionDetails    `json:"versions"`
+	Chain       []chainDetails      `json:"chain"`
+	Chains      int                 `json:"chains"` // offered by the CA
+	Deployments []deploymentDetails `json:"deployments"`
+	Events      []inkan.Event       `json:"events"`
+}
+
+type versionDetails struct {
+	Seq       uint64    `json:"seq"`
+	InForce   bool      `json:"in_force"`
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+	Serial    string    `json:"serial"`
+	Names     []string  `json:"identifiers"`
+}
+
+type chainDetails struct {
+	Subject  string    `json:"subject"`
+	Issuer   string    `json:"issuer"`
+	NotAfter time.Time `json:"not_after"`
+}
+
+type deploymentDetails struct {
+	Target    string           `json:"target"`
+	Title     string           `json:"title"`
+	Status    string           `json:"status"`
+	Paths     []string         `json:"paths,omitempty"`
+	At        time.Time        `json:"at,omitzero"`
+	Next      time.Time        `json:"next,omitzero"`
+	LastError *inkan.LastError `json:"last_error,omitempty"`
+}
+
+func (a *app) show(ctx context.Context, name string) error {
+	m, err := a.manager(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := m.Observe(ctx, name)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	d := details{summary: a.summarise(ctx, o, now), Chain: chainOf(o.Version), Deployments: a.deploymentsOf(ctx, o)}
+	if r := o.Request; r != nil {
+		d.Account, d.Origin, d.Key, d.Profile, d.OwnCSR, d.Validations = r.Account, r.Origin, r.Key, r.Profile, r.CSR != nil, r.Validations
+	}
+	if o.Version != nil {
+		d.Chains = len(o.Version.Pairs[0].Chains)
+	}
+	versions, damaged := m.Versions(ctx, name)
+	d.Versions = []versionDetails{}
+	for _, v := range versions {
+		leaf := v.Pairs[0].Leaf
+		d.Versions = append(d.Versions, versionDetails{v.Seq, o.Version != nil && v.Dir() == o.Version.Dir(),
+			leaf.NotBefore, leaf.NotAfter, fmt.Sprintf("%x", leaf.SerialNumber), values(v.Identifiers)})
+	}
+	if d.Events, err = lastEvents(ctx, m.Store, name, now); err != nil {
+		return err
+	}
+	if a.json {
+		if err := a.writeJSON(d); err != nil {
+			return err
+		}
+	} else {
+		a.sayDetails(ctx, &d, o, now)
+	}
+	if damaged == nil {
+		damaged = o.VersionErr
+	}
+	if o.RequestErr != nil {
+		damaged = o.RequestErr
+	}
+	if damaged != nil {
+		return failures{{name: name, err: damaged}}
+	}
+	return nil
+}
+
+func chainOf(v *inkan.Version) []chainDetails {
+	chain := []chainDetails{}
+	if v == nil {
+		return chain
+	}
+	certs, err := inkan.ParseChain(v.Pairs[0].FullChain())
+	if err != nil {
+		return chain // it was read when it was loaded
+	}
+	for _, c := range certs {
+		chain = append(chain, chainDetails{subjectOf(c), inkan.Printable(c.Issuer.String(), 200), c.NotAfter})
+	}
+	return chain
+}
+
+// subjectOf names a certificate; newer leaves have no subject, only names.
+func subjectOf(c *x509.Certificate) string {
+	if s := c.Subject.String(); s != "" {
+		return inkan.Printable(s, 200)
+	}
+	if len(c.DNSNames) > 0 {
+		return inkan.Printable(c.DNSNames[0], 200)
+	}
+	if len(c.IPAddresses) > 0 {
+		return c.IPAddresses[0].String()
+	}
+	return "(no subject)"
+}
+
+func (a *app) deploymentsOf(ctx context.Context, o *engine.Observed) []deploymentDetails {
+	list := []deploymentDetails{}
+	for _, t := range o.Targets {
+		d := deploymentDetails{Target: t.Name, Title: a.targetTitle(ctx, t.Name), Status: t.Deployed.Status, Paths: pathsOf(t.Deployed.Receipt),
+			At: t.Deployed.At, Next: t.Deployed.Next, LastError: t.Deployed.LastError}
+		switch {
+		case !t.Here:
+			d.Status = "elsewhere"
+		case t.Err != nil:
+			d.Status, d.LastError = inkan.DeployFailed, &inkan.LastError{Kind: inkan.KindOf(t.Err), Message: t.Err.Error(), Hints: inkan.HintsOf(t.Err)}
+		case d.Status == "":
+			d.Status = "not yet"
+		case t.Deployed.Want != o.Current.N:
+			d.Status = "older version"
+		}
+		list = append(list, d)
+	}
+	return list
+}
+
+// lastEvents returns the last events of a certificate. It looks back further
+// and further, because events of all certificates stand in one list.
+func lastEvents(ctx context.Context, s inkan.Store, name string, now time.Time) ([]inkan.Event, error) {
+	events := []inkan.Event{}
+	for _, days := range []int{7, 100, 4000} {
+		events = events[:0]
+		for e, err := range state.Events(ctx, s, now.AddDate(0, 0, -days)) {
+			if err != nil {
+				return events, err
+			}
+			if e.Name == name {
+				events = append(events, e)
+			}
+		}
+		if len(events) >= shownEvents {
+			break
+		}
+	}
+	return events[max(0, len(events)-shownEvents):], nil
+}
+
+func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
+	a.say("%s  %s", a.paint(bold, d.Name), a.paint(statusColour(d.Status), d.Status))
+	if d.Status != statusOK {
+		a.paragraph("  ", d.Reason)
+	}
+	if r := o.Request; r != nil {
+		a.sayRequest(ctx, d, r)
+	}
+	a.sayForce(ctx, d, o, now)
+	if len(d.Deployments) > 0 {
+		a.section("deployments")
+		for _, t := range d.Deployments {
+			a.sayDeployment(t, now)
+		}
+	}
+	if len(d.Versions) > 1 {
+		a.section("versions")
+		for _, v := range slices.Backward(d.Versions) {
+			mark := ""
+			if v.InForce {
+				mark = a.paint(green, "  in force")
+			}
+			a.say("  %3d  %s to %s  %s%s", v.Seq, stamp(v.NotBefore)[:10], stamp(v.NotAfter)[:10], v.Serial, mark)
+		}
+	}
+	if len(d.Events) > 0 {
+		a.section("events")
+		for _, e := range d.Events {
+			text := e.Message
+			if e.Target != "" {
+				text = strings.TrimSuffix(a.targetTitle(ctx, e.Target)+": "+text, ": ")
+			}
+			head := fmt.Sprintf("  %s  %-13s ", stamp(e.At), e.Kind)
+			for _, line := range wrap(a.inWords(ctx, text), width(a.stdout)-len(head)) {
+				a.say("%s", strings.TrimRight(head+line, " "))
+				head = strings.Repeat(" ", len(head))
+			}
+		}
+	}
+}
+
+func (t *Terminal) section(title string) {
+	t.say("")
+	t.say("%s", t.paint(dim, title))
+}
+
+// field writes one named value.
+func (t *Terminal) field(name, value string) {
+	if value == "" {
+		return
+	}
+	for i, line := range wrap(value, width(t.stdout)-15) {
+		if i > 0 {
+			name = ""
+		}
+		t.say("  %-12s %s", name, line)
+	}
+}
+
+func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord) {
+	a.section("request")
+	a.field("names", strings.Join(values(r.Identifiers), " "))
+	var cas []string
+	for _, ca := range r.CAs {
+		cas = append(cas, a.caTitle(ctx, ca))
+	}
+	a.field("CA", strings.Join(cas, ", then ")+", account "+r.Account)
+	key := joinWords(r.KeyTypes)
+	switch {
+	case r.CSR != nil:
+		key += ", your own certificate signing request"
+	case r.Key.Mode == inkan.KeyReuse:
+		key += ", kept on renewal"
+	case r.Key.Mode == inkan.KeyGiven:
+		key += ", your own key, kept on renewal"
+	default:
+		key += ", a new one on each renewal"
+	}
+	a.field("key", key)
+	if r.Profile != "" {
+		word := ", preferred"
+		if r.RequireProfile {
+			word = ", required"
+		}
+		a.field("profile", r.Profile+word)
+	}
+	a.field("chain", r.PreferredChain)
+	if r.Lifetime > 0 {
+		a.field("lifetime", roughly(r.Lifetime))
+	}
+	for _, v := range r.Validations {
+		a.field("validation", a.validationTitle(ctx, v))
+	}
+	if r.AllowSubset {
+		a.field("subset", "names that the CA refuses are left out")
+	}
+	origin := map[string]string{inkan.OriginCLI: "the command line", inkan.OriginConfig: "the configuration file",
+		inkan.OriginImport: "an import", inkan.OriginAPI: "the API"}[d.Origin]
+	a.field("asked by", origin)
+}
+
+func (a *app) sayForce(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
+	if o.Version == nil {
+		return
+	}
+	a.section("in force")
+	a.field("valid", fmt.Sprintf("%s to %s, %s", stamp(d.NotBefore), stamp(d.NotAfter), when(d.NotAfter, now)))
+	a.field("serial", d.Serial)
+	a.field("SHA-256", d.Fingerprint)
+	for i, c := range d.Chain {
+		name := ""
+		if i == 0 {
+			name = "chain"
+		}
+		a.field(name, c.Subject)
+		if i == len(d.Chain)-1 && c.Issuer != c.Subject {
+			a.field("", c.Issuer)
+		}
+	}
+	if d.Chains > 1 {
+		a.field("", fmt.Sprintf("(%s more offered by the CA)", count(d.Chains-1, "chain")))
+	}
+	switch {
+	case d.Status == statusRevoked || d.Status == statusUnmanaged:
+	case d.Renews.After(now):
+		a.field("renewal", when(d.Renews, now)+": "+a.inWords(ctx, d.why))
+	default:
+		a.field("renewal", a.inWords(ctx, d.why))
+	}
+	ari := o.State.ARI
+	if ari.N == o.Current.N && !ari.Looked.IsZero() {
+		advice := "asked " + when(ari.Looked, now)
+		switch {
+		case ari.Error != "" && !ari.Failing.IsZero() && now.Sub(ari.Failing) > time.Hour:
+			advice += fmt.Sprintf(", in vain since %s: %s", stamp(ari.Failing), ari.Error)
+		case ari.Error != "":
+			advice += ": " + ari.Error
+		case !ari.Start.IsZero():
+			advice += fmt.Sprintf(": renew between %s and %s", stamp(ari.Start), stamp(ari.End))
+		}
+		if ari.ExplanationURL != "" {
+			advice += " (" + ari.ExplanationURL + ")"
+		}
+		a.field("CA's advice", advice)
+	}
+}
+
+func (a *app) sayDeployment(t deploymentDetails, now time.Time) {
+	colour := yellow
+	switch t.Status {
+	case inkan.DeployAccepted:
+		colour = green
+	case inkan.DeployFailed:
+		colour = red
+	}
+	state := a.paint(colour, t.Status)
+	if !t.At.IsZero() {
+		state += " " + when(t.At, now)
+	}
+	a.say("  %s: %s", t.Title, state)
+	for _, p := range t.Paths {
+		a.say("    %s", p)
+	}
+	if t.LastError != nil && t.Status != inkan.DeployAccepted {
+		a.paragraph("    ", t.LastError.Message)
+		for _, h := range t.LastError.Hints {
+			a.paragraph("    hint: ", h)
+		}
+	}
+	if !t.Next.IsZero() {
+		a.say("    next try %s", instant(t.Next, now))
+	}
+}
+
+func joinWords[T ~string](list []T) string {
+	words := make([]string, len(list))
+	for i, w := range list {
+		words[i] = string(w)
+	}
+	return strings.Join(words, ", ")
+}
