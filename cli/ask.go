@@ -65,7 +65,7 @@ func (t *Terminal) asker() *asker {
 }
 
 // ask repeats the question until check accepts the answer. An empty answer is
-// the default.
+// the default; a nil check accepts anything.
 func (q *asker) ask(question, def string, check func(string) error) (string, error) {
 	return q.askUntil(context.Background(), question, def, check)
 }
@@ -98,6 +98,9 @@ func (q *asker) askUntil(ctx context.Context, question, def string, check func(s
 		if answer == "" {
 			answer = def
 		}
+		if check == nil {
+			return answer, nil
+		}
 		if err := check(answer); err != nil {
 			q.t.tellErr(yellow, "no:", err.Error())
 			continue
@@ -120,8 +123,6 @@ func (q *asker) yes(question, def string) (bool, error) {
 	})
 	return err == nil && strings.ToLower(answer[:1]) == "y", err
 }
-
-func anything(string) error { return nil }
 
 // askIssue asks for what issue needs and the flags did not say.
 func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) ([]string, error) {
@@ -212,7 +213,7 @@ func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
 		if err != nil {
 			return err
 		}
-		if r.deployDir, err = q.ask("Directory for the files:", filepath.Join(data, "live"), anything); err != nil {
+		if r.deployDir, err = q.ask("Directory for the files:", filepath.Join(data, "live"), nil); err != nil {
 			return err
 		}
 	}

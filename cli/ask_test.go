@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -13,7 +12,7 @@ import (
 func TestAnswerAfterAQuestionThatWasGivenUp(t *testing.T) {
 	in, keyboard := io.Pipe()
 	defer keyboard.Close()
-	q := &asker{t: &Terminal{stderr: io.Discard}, in: bufio.NewReader(in)}
+	q := (&Terminal{stdin: in, stderr: io.Discard}).asker()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 {

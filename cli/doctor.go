@@ -177,8 +177,8 @@ func (a *app) requestsFor(ctx context.Context, names []string) ([]inkan.Certific
 func (a *app) ownThings() *doctor.Machine {
 	m := &doctor.Machine{}
 	path, named := a.configPath()
-	_, err := a.config()
-	if m.ConfigErr = err; a.cfg != nil || err != nil || named {
+	cfg, err := a.config()
+	if m.ConfigErr = err; cfg != nil || err != nil || named {
 		m.Config = path
 	}
 	if dir, err := a.data(); err == nil {

@@ -94,7 +94,7 @@ func placeText(p solve.Proof) string {
 // askSure asks whether what was to be done is done. Unlike other questions it
 // ends with ctx: the order may be given up while nobody answers.
 func askSure(ctx context.Context, q *asker) (sure bool, err error) {
-	text, err := q.askUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", anything)
+	text, err := q.askUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", nil)
 	if err != nil && ctx.Err() == nil { // an order is on record: that nothing was changed is not true here
 		return false, inkan.Errorf(inkan.Operator, "waiting for you", "there was no answer").
 			WithHint("inkan renew --name NAME asks again, at a terminal")
