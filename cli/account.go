@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -14,8 +12,8 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
-	"github.com/inkan-acme/inkan/engine"
-	"github.com/inkan-acme/inkan/internal/state"
+	"github.com/inkan-acme/inkan/internal/term"
+	"github.com/inkan-acme/inkan/machine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -59,8 +57,8 @@ makes a second one.`,
 				return err
 			}
 			a.changed = info.URL != rec.URL
-			if rec.URL != "" && !a.changed && !a.json {
-				a.say("the account is there already")
+			if rec.URL != "" && !a.changed && !a.JSON {
+				a.Say("the account is there already")
 			}
 			return a.sayAccount(ctx, info)
 		},
@@ -136,21 +134,21 @@ func (a *app) accountUpdateCommand() *cobra.Command {
 }
 
 // accountClient returns the client of the account that the flags name.
-func (a *app) accountClient(ctx context.Context, r *requestFlags) (*acme.Client, accountName, error) {
-	var n accountName
+func (a *app) accountClient(ctx context.Context, r *requestFlags) (*acme.Client, machine.Account, error) {
+	var n machine.Account
 	ca, err := a.chooseOneCA(ctx, r)
 	if err != nil {
 		return nil, n, err
 	}
-	n = accountName{ca, orDefault(r.account)}
-	if err := inkan.CheckName(n.account); err != nil {
+	n = machine.Account{CA: ca, Name: orDefault(r.account)}
+	if err := inkan.CheckName(n.Name); err != nil {
 		return nil, n, err
 	}
 	flags, err := r.accountFlags()
 	if err != nil {
 		return nil, n, err
 	}
-	client, err := a.client(ctx, n.ca, n.account, flags)
+	client, err := a.Client(ctx, n.CA, n.Name, flags)
 	return client, n, err
 }
 
@@ -173,42 +171,29 @@ func addresses(emails []string) []string {
 
 // accountOnRecord is accountClient with what is on record, the zero value if
 // nothing is.
-func (a *app) accountOnRecord(ctx context.Context, r *requestFlags) (*acme.Client, accountName, inkan.AccountRecord, error) {
+func (a *app) accountOnRecord(ctx context.Context, r *requestFlags) (*acme.Client, machine.Account, inkan.AccountRecord, error) {
 	client, n, err := a.accountClient(ctx, r)
 	if err != nil {
 		return nil, n, inkan.AccountRecord{}, err
 	}
-	rec, err := a.loadAccount(ctx, n)
+	rec, err := a.LoadAccount(ctx, n)
 	return client, n, rec, err
-}
-
-// loadAccount returns what is on record, the zero value if nothing is.
-func (m *Machine) loadAccount(ctx context.Context, n accountName) (inkan.AccountRecord, error) {
-	s, _, err := m.stores()
-	if err != nil {
-		return inkan.AccountRecord{}, err
-	}
-	rec, err := engine.Accounts(s, n.ca, n.account).Load(ctx)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return rec, err
 }
 
 // agree settles whether the CA's terms are agreed to: by the flag, by the
 // configuration file, or by asking on a terminal.
-func (a *app) agree(ctx context.Context, client *acme.Client, n accountName, r *requestFlags, exists bool) error {
+func (a *app) agree(ctx context.Context, client *acme.Client, n machine.Account, r *requestFlags, exists bool) error {
 	if exists || r.agreeTOS {
 		return nil
 	}
-	if cfg, err := a.config(); err == nil && cfg != nil {
-		acct, err := cfg.Account(n.account, n.ca, a.secret)
+	if cfg, err := a.Config(); err == nil && cfg != nil {
+		acct, err := cfg.Account(n.Name, n.CA, a.Secret)
 		if err != nil {
 			return err
 		}
 		r.agreeTOS = acct.AgreeTerms
 	}
-	if r.agreeTOS || !a.interactive() {
+	if r.agreeTOS || !a.Interactive() {
 		return nil // without agreement the CA's terms are in the error that follows
 	}
 	terms, err := client.Terms(ctx)
@@ -218,12 +203,12 @@ func (a *app) agree(ctx context.Context, client *acme.Client, n accountName, r *
 	if terms == "" {
 		return nil
 	}
-	agreed, err := a.asker().yes(fmt.Sprintf("The terms of service of %s:\n  %s\nDo you agree to them?", a.caTitle(ctx, n.ca), inkan.Printable(terms, 500)), "")
+	agreed, err := a.Asker().Yes(fmt.Sprintf("The terms of service of %s:\n  %s\nDo you agree to them?", a.CATitle(ctx, n.CA), inkan.Printable(terms, 500)), "")
 	if err != nil {
 		return err
 	}
 	if !agreed {
-		return inkan.Errorf(inkan.Operator, "account at "+a.caTitle(ctx, n.ca), "without agreement to its terms of service the CA makes no account")
+		return inkan.Errorf(inkan.Operator, "account at "+a.CATitle(ctx, n.CA), "without agreement to its terms of service the CA makes no account")
 	}
 	r.agreeTOS = true
 	return nil
@@ -233,8 +218,8 @@ func (a *app) agree(ctx context.Context, client *acme.Client, n accountName, r *
 // whether it did. It must exist before a request is recorded: a renewal by a
 // timer agrees to nothing.
 func (a *app) ensureAccount(ctx context.Context, ca, account string, r *requestFlags) (made bool, err error) {
-	n := accountName{ca, account}
-	rec, err := a.loadAccount(ctx, n)
+	n := machine.Account{CA: ca, Name: account}
+	rec, err := a.LoadAccount(ctx, n)
 	if err != nil {
 		return false, err
 	}
@@ -242,7 +227,7 @@ func (a *app) ensureAccount(ctx context.Context, ca, account string, r *requestF
 	if err != nil {
 		return false, err
 	}
-	client, err := a.client(ctx, ca, account, flags)
+	client, err := a.Client(ctx, ca, account, flags)
 	switch {
 	case err != nil:
 		return false, err
@@ -267,15 +252,15 @@ func (a *app) ensureAccount(ctx context.Context, ca, account string, r *requestF
 	return true, nil
 }
 
-// accountFlags reads the flags about the account, and the HMAC key's file.
-func (r *requestFlags) accountFlags() (accountFlags, error) {
-	f := accountFlags{emails: addresses(r.emails), agreeTerms: r.agreeTOS, eabKeyID: r.eabKeyID, eabAlg: r.eabAlg}
+// AccountOptions reads the flags about the account, and the HMAC key's file.
+func (r *requestFlags) accountFlags() (machine.AccountOptions, error) {
+	f := machine.AccountOptions{Contacts: addresses(r.emails), AgreeTerms: r.agreeTOS, EABKeyID: r.eabKeyID, EABAlgorithm: r.eabAlg}
 	if r.accountKey != "" {
 		kt, err := inkan.ParseKeyType(r.accountKey)
 		if err != nil {
 			return f, err
 		}
-		f.keyType = kt
+		f.KeyType = kt
 	}
 	if (r.eabKey == "") != (r.eabKeyID == "") {
 		return f, usageError{errors.New("--eab-kid and --eab-hmac-key-file belong together")}
@@ -285,41 +270,28 @@ func (r *requestFlags) accountFlags() (accountFlags, error) {
 		if err != nil {
 			return f, inkan.Errorf(inkan.Operator, "external account binding", "%w", err)
 		}
-		f.eabKey = plug.NewSecret(strings.TrimSpace(string(data)))
+		f.EABKey = plug.NewSecret(strings.TrimSpace(string(data)))
 	}
 	return f, nil
 }
 
 func (a *app) sayAccount(ctx context.Context, info acme.AccountInfo) error {
-	if a.json {
-		return a.writeJSON(info)
+	if a.JSON {
+		return a.WriteJSON(info)
 	}
-	a.say("account %s at %s", a.paint(bold, info.Account), a.caTitle(ctx, info.CA))
-	a.field("URL", info.URL)
-	a.field("status", info.Status)
+	a.Say("account %s at %s", a.Paint(term.Bold, info.Account), a.CATitle(ctx, info.CA))
+	a.Field("URL", info.URL)
+	a.Field("status", info.Status)
 	contacts := strings.Join(info.Contacts, " ")
 	if contacts == "" {
 		contacts = "none"
 	}
-	a.field("addresses", contacts)
-	a.field("terms", info.TermsAgreed)
-	a.field("EAB key id", info.EABKeyID)
-	a.field("key", fmt.Sprintf("%s, thumbprint %s", info.KeyType, info.Thumbprint))
+	a.Field("addresses", contacts)
+	a.Field("terms", info.TermsAgreed)
+	a.Field("EAB key id", info.EABKeyID)
+	a.Field("key", fmt.Sprintf("%s, thumbprint %s", info.KeyType, info.Thumbprint))
 	if !info.Created.IsZero() {
-		a.field("made", stamp(info.Created))
+		a.Field("made", term.Stamp(info.Created))
 	}
 	return nil
-}
-
-// saveCA keeps what the command line said about a CA on this machine.
-func (m *Machine) saveCA(ctx context.Context, name string, c hostCA) error {
-	_, host, err := m.stores()
-	if err != nil {
-		return err
-	}
-	options, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	return state.SaveHost(ctx, host, state.HostCAs, name, inkan.HostRecord{Kind: "acme", Options: options})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 func (a *app) accountRolloverCommand() *cobra.Command {
@@ -41,12 +42,12 @@ would be refused; so it waits until no order of the account is in work.`,
 			if err != nil {
 				return err
 			}
-			info, err := client.Rollover(ctx, flags.keyType)
+			info, err := client.Rollover(ctx, flags.KeyType)
 			if err != nil {
 				return err
 			}
 			a.changed = true
-			a.say("the account has a new key")
+			a.Say("the account has a new key")
 			return a.sayAccount(ctx, info)
 		},
 	}
@@ -60,7 +61,7 @@ would be refused; so it waits until no order of the account is in work.`,
 
 // namesInWork returns the certificates that have an order's journal.
 func (a *app) namesInWork(ctx context.Context) ([]string, error) {
-	s, _, err := a.stores()
+	s, _, err := a.Stores()
 	if err != nil {
 		return nil, err
 	}
@@ -78,8 +79,8 @@ func (a *app) namesInWork(ctx context.Context) ([]string, error) {
 }
 
 // noOrders returns an error if orders of the account are in work.
-func (a *app) noOrders(cmd *cobra.Command, n accountName) error {
-	m, err := a.manager(cmd.Context())
+func (a *app) noOrders(cmd *cobra.Command, n machine.Account) error {
+	m, err := a.Manager(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -93,8 +94,8 @@ func (a *app) noOrders(cmd *cobra.Command, n accountName) error {
 			return err
 		}
 		for _, order := range o.Orders {
-			if order.CA == n.ca && order.Account == n.account {
-				return inkan.Errorf(inkan.Operator, "account "+n.account+" at "+n.ca, "an order for %s is in work", name).
+			if order.CA == n.CA && order.Account == n.Name {
+				return inkan.Errorf(inkan.Operator, "account "+n.Name+" at "+n.CA, "an order for %s is in work", name).
 					WithHint("let it finish first (inkan renew --name %s), or use --force: a proof that is shown right now would be refused", name)
 			}
 		}
@@ -119,11 +120,11 @@ with this account fails from then on, and says so.`,
 				return err
 			}
 			if rec.URL != "" && !yes {
-				if !a.interactive() {
+				if !a.Interactive() {
 					return usageError{fmt.Errorf("inkan account deactivate ends the account for good; say so with --yes")}
 				}
-				sure, err := a.asker().yes(fmt.Sprintf("Deactivate the account %s at %s\n(%s) for good?",
-					n.account, a.caTitle(ctx, n.ca), inkan.Printable(rec.URL, 300)), "no")
+				sure, err := a.Asker().Yes(fmt.Sprintf("Deactivate the account %s at %s\n(%s) for good?",
+					n.Name, a.CATitle(ctx, n.CA), inkan.Printable(rec.URL, 300)), "no")
 				if err != nil || !sure {
 					return err
 				}

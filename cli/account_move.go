@@ -23,14 +23,14 @@ certificates for all its names.`,
 			if err != nil {
 				return err
 			}
-			rec, err := a.loadAccount(cmd.Context(), n)
+			rec, err := a.LoadAccount(cmd.Context(), n)
 			if err != nil {
 				return err
 			}
-			op := "account " + n.account + " at " + a.caTitle(cmd.Context(), n.ca)
+			op := "account " + n.Name + " at " + a.CATitle(cmd.Context(), n.CA)
 			switch {
 			case rec.Key == nil || rec.URL == "":
-				return inkan.Errorf(inkan.Operator, op, "there is none yet").WithHint("make it with: inkan account register --ca %s", n.ca)
+				return inkan.Errorf(inkan.Operator, op, "there is none yet").WithHint("make it with: inkan account register --ca %s", n.CA)
 			case rec.Next != nil:
 				return inkan.Errorf(inkan.Operator, op, "a key change is unfinished, so two keys are on record").
 					WithHint("finish it with: inkan account rollover")
@@ -52,12 +52,12 @@ certificates for all its names.`,
 			if err != nil {
 				return err
 			}
-			if err := writeSecret(args[0], append(data, '\n'), a.stdout); err != nil {
+			if err := writeSecret(args[0], append(data, '\n'), a.Stdout); err != nil {
 				return err
 			}
 			a.changed = true
 			if args[0] != "-" {
-				a.say("account %s at %s\nis in %s: keep the file secret", n.account, a.caTitle(cmd.Context(), n.ca), args[0])
+				a.Say("account %s at %s\nis in %s: keep the file secret", n.Name, a.CATitle(cmd.Context(), n.CA), args[0])
 			}
 			return nil
 		},
@@ -88,7 +88,7 @@ using the account, do not change its key here.`,
 		Args: someArgs(1, 1, "one file or directory, or - for standard input"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			f, err := readForeign(args[0], a.stdin)
+			f, err := readForeign(args[0], a.Stdin)
 			if err != nil {
 				return err
 			}

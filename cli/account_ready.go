@@ -6,7 +6,8 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
-	"github.com/inkan-acme/inkan/plug"
+	"github.com/inkan-acme/inkan/internal/term"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 // readyAccounts makes the account at every CA of a request that has none yet,
@@ -21,7 +22,7 @@ func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, 
 	for i, ca := range req.CAs {
 		mine := *r // agreeing to the terms of one CA is not agreeing to those of the next
 		if len(req.CAs) > 1 && mine.eabKeyID != "" {
-			rec, err := a.loadAccount(ctx, accountName{ca, req.Account})
+			rec, err := a.LoadAccount(ctx, machine.Account{CA: ca, Name: req.Account})
 			if err != nil {
 				return made, err
 			}
@@ -35,7 +36,7 @@ func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, 
 		made = made || fresh
 		switch {
 		case err == nil && first != nil:
-			a.warnNotReady(ctx, accountName{req.CAs[0], req.Account}, first)
+			a.warnNotReady(ctx, machine.Account{CA: req.CAs[0], Name: req.Account}, first)
 			first = nil
 		case err == nil:
 		case ctx.Err() != nil:
@@ -45,7 +46,7 @@ func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, 
 		case i == 0:
 			return made, err
 		default:
-			a.warnNotReady(ctx, accountName{ca, req.Account}, err)
+			a.warnNotReady(ctx, machine.Account{CA: ca, Name: req.Account}, err)
 		}
 	}
 	return made, first
@@ -62,19 +63,19 @@ func outOfOrder(err error) bool {
 }
 
 // warnNotReady tells that a CA cannot be asked, and how that is mended.
-func (a *app) warnNotReady(ctx context.Context, n accountName, err error) {
-	title := a.caTitle(ctx, n.ca)
-	a.warn("%s cannot issue yet: %s", title, a.inWords(ctx, strings.TrimSpace(err.Error())))
-	if a.quiet || a.json {
+func (a *app) warnNotReady(ctx context.Context, n machine.Account, err error) {
+	title := a.CATitle(ctx, n.CA)
+	a.Warn("%s cannot issue yet: %s", title, a.InWords(ctx, strings.TrimSpace(err.Error())))
+	if a.Quiet || a.JSON {
 		return
 	}
 	hints := inkan.HintsOf(err)
-	command := "inkan account register --ca " + quote(n.ca)
-	if n.account != defaultAccount {
-		command += " --account " + quote(n.account)
+	command := "inkan account register --ca " + quote(n.CA)
+	if n.Name != defaultAccount {
+		command += " --account " + quote(n.Name)
 	}
 	for _, h := range append(hints, "make the account beforehand with: "+command) {
-		a.tellErr(yellow, "hint:", h)
+		a.TellErr(term.Yellow, "hint:", h)
 	}
 }
 
@@ -84,36 +85,6 @@ func (a *app) wantsEAB(ctx context.Context, ca string) bool {
 	if known, ok := acme.KnownCA(ca); ok {
 		return known.EABRequired
 	}
-	c, err := a.probe(ctx, ca)
+	c, err := a.Probe(ctx, ca)
 	return err == nil && c.EABRequired
-}
-
-// probe asks a CA what it can do, by a client that has no account and leaves
-// nothing behind.
-func (m *Machine) probe(ctx context.Context, ca string) (*acme.Capabilities, error) {
-	known, err := m.caOf(ctx, ca)
-	if err != nil {
-		return nil, err
-	}
-	return m.probeAt(ctx, ca, known)
-}
-
-func (m *Machine) probeAt(ctx context.Context, name string, known hostCA) (*acme.Capabilities, error) {
-	c := acme.Config{Name: name, Directory: known.Directory, UserAgent: "inkan/" + m.version, Proxy: m.proxy}
-	var err error
-	if known.Roots != "" {
-		if c.Roots, err = readRoots(name, known.Roots); err != nil {
-			return nil, err
-		}
-	}
-	client, err := acme.New(plug.Env{Log: m.log()}, c, noAccount{})
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	found, err := client.Capabilities(ctx)
-	if err == nil {
-		found.Staging = found.Staging || known.Staging
-	}
-	return found, err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/config"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 var errNamesOrAll = errors.New("give names or --all, not both")
@@ -40,9 +41,9 @@ ruled by the file from then on.`,
 
 // needConfig reads the configuration file, which must be there.
 func (a *app) needConfig() (*config.Config, error) {
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err == nil && cfg == nil {
-		path, _ := a.configPath()
+		path, _ := a.ConfigPath()
 		if path == "" {
 			path = "the configuration file"
 		}
@@ -56,7 +57,7 @@ func (a *app) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (a *app) apply(ctx context.Context) error {
 			continue
 		}
 		a.changed = true
-		a.item(c.Name, c.Action+": "+a.inWords(ctx, c.Detail))
+		a.Item(c.Name, c.Action+": "+a.InWords(ctx, c.Detail))
 	}
 	usable, failed := a.ensureAccounts(ctx, cfg, failed)
 	var names []string
@@ -120,26 +121,26 @@ func splitOrNone(err error) failures {
 // returns the certificates that can be issued: those whose first CA is ready, or
 // is out of order while a later one is ready.
 func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed error) (map[string]bool, error) {
-	tried := map[accountName]error{}
-	ensure := func(n accountName) error {
+	tried := map[machine.Account]error{}
+	ensure := func(n machine.Account) error {
 		err, seen := tried[n]
 		if !seen {
 			var made bool
-			made, err = a.ensureAccount(ctx, n.ca, n.account, &requestFlags{})
+			made, err = a.ensureAccount(ctx, n.CA, n.Name, &requestFlags{})
 			a.changed = a.changed || made
 			tried[n] = err
 		}
 		return err
 	}
 	usable := map[string]bool{}
-	told, broken := map[accountName]bool{}, map[accountName]bool{}
+	told, broken := map[machine.Account]bool{}, map[machine.Account]bool{}
 	for i := range cfg.Certificates {
 		req := &cfg.Certificates[i]
-		first := accountName{req.CAs[0], req.Account}
+		first := machine.Account{CA: req.CAs[0], Name: req.Account}
 		err := ensure(first)
 		ready := err == nil
 		for _, ca := range req.CAs[1:] {
-			n := accountName{ca, req.Account}
+			n := machine.Account{CA: ca, Name: req.Account}
 			switch later := ensure(n); {
 			case later == nil:
 				ready = ready || outOfOrder(err)
@@ -162,8 +163,6 @@ func (a *app) ensureAccounts(ctx context.Context, cfg *config.Config, failed err
 	return usable, failed
 }
 
-type accountName struct{ ca, account string }
-
 func (a *app) sayApplied(ctx context.Context, report *engine.Report, fine bool) {
 	done := &engine.Report{}
 	for _, r := range report.Results {
@@ -173,6 +172,6 @@ func (a *app) sayApplied(ctx context.Context, report *engine.Report, fine bool) 
 	}
 	a.sayResults(ctx, done)
 	if fine && !a.changed {
-		a.say("nothing to do: %s as the configuration file wants", count(len(report.Results), "certificate"))
+		a.Say("nothing to do: %s as the configuration file wants", count(len(report.Results), "certificate"))
 	}
 }

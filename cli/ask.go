@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,124 +12,18 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/term"
+	"github.com/inkan-acme/inkan/machine"
 )
-
-// interactive reports whether there is a person to ask.
-func (t *Terminal) interactive() bool {
-	return isTerminal(t.stdin) && isTerminal(t.stderr) && !t.quiet && !t.json
-}
-
-// asker puts questions to a person, one line each.
-type asker struct {
-	t    *Terminal
-	in   *bufio.Reader
-	next chan answer // of a reading that a question has begun and not waited for
-}
-
-// answer is a line that was read.
-type answer struct {
-	line string
-	err  error
-}
-
-// read returns the next line. A reading cannot be called off: when ctx ends
-// first, the line belongs to the next question.
-func (q *asker) read(ctx context.Context) (string, error) {
-	if q.next == nil {
-		next := make(chan answer, 1)
-		q.next = next
-		go func() {
-			line, err := q.in.ReadString('\n')
-			next <- answer{line, err}
-		}()
-	}
-	select {
-	case r := <-q.next:
-		q.next = nil
-		return r.line, r.err
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
-}
-
-// asker returns the one asker of this run: what it has read ahead is not lost.
-func (t *Terminal) asker() *asker {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.questions == nil {
-		t.questions = &asker{t: t, in: bufio.NewReader(t.stdin)}
-	}
-	return t.questions
-}
-
-// ask repeats the question until check accepts the answer. An empty answer is
-// the default; a nil check accepts anything.
-func (q *asker) ask(question, def string, check func(string) error) (string, error) {
-	return q.askUntil(context.Background(), question, def, check)
-}
-
-// askUntil is ask for a question that may be given up: it ends with ctx.
-func (q *asker) askUntil(ctx context.Context, question, def string, check func(string) error) (string, error) {
-	lines := wrap(question, width(q.t.stderr)-1)
-	for i := range lines {
-		lines[i] = q.t.paintErr(bold, lines[i])
-	}
-	prompt := strings.Join(lines, "\n") + " "
-	if def != "" {
-		prompt += "[" + def + "] "
-	}
-	for {
-		q.say("%s", prompt)
-		line, err := q.read(ctx)
-		if err != nil {
-			q.say("\n")
-			if ctx.Err() != nil {
-				return "", ctx.Err()
-			}
-			if !errors.Is(err, io.EOF) {
-				return "", inkan.Errorf(inkan.Operator, "reading the answer", "%w", err)
-			}
-			return "", inkan.Errorf(inkan.Operator, "reading the answer", "there was none").
-				WithHint("nothing was changed; every question has a flag too (--help lists them)")
-		}
-		answer := strings.TrimSpace(line)
-		if answer == "" {
-			answer = def
-		}
-		if check == nil {
-			return answer, nil
-		}
-		if err := check(answer); err != nil {
-			q.t.tellErr(yellow, "no:", err.Error())
-			continue
-		}
-		return answer, nil
-	}
-}
-
-func (q *asker) say(format string, args ...any) { fmt.Fprintf(q.t.stderr, format, args...) }
-
-// yes asks a question that is answered by yes or no. Without a default it
-// wants one of the words.
-func (q *asker) yes(question, def string) (bool, error) {
-	prompt := question + " (yes or no)"
-	answer, err := q.ask(prompt, def, func(s string) error {
-		if !slices.Contains([]string{"yes", "y", "no", "n"}, strings.ToLower(s)) {
-			return errors.New("please answer yes or no")
-		}
-		return nil
-	})
-	return err == nil && strings.ToLower(answer[:1]) == "y", err
-}
 
 // askIssue asks for what issue needs and the flags did not say.
 func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) ([]string, error) {
 	// What cannot be written is told before anybody has to answer.
-	if _, _, err := a.stores(); err != nil {
+	if _, _, err := a.Stores(); err != nil {
 		return nil, err
 	}
-	q := a.asker()
-	q.say("A few questions, then the certificate. Ctrl-C leaves at any time; an empty\nanswer takes what stands in [].\n\n")
+	q := a.Asker()
+	q.Say("A few questions, then the certificate. Ctrl-C leaves at any time; an empty\nanswer takes what stands in [].\n\n")
 	names, wildcard, err := askNames(q)
 	if err != nil {
 		return nil, err
@@ -149,12 +41,12 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	if err := a.askEmail(ctx, q, r); err != nil {
 		return nil, err
 	}
-	q.say("\nThe same without questions:\n%s\n\n", r.commandLine(names, width(a.stderr)-2))
+	q.Say("\nThe same without questions:\n%s\n\n", r.commandLine(names, term.Width(a.Stderr)-2))
 	return names, nil
 }
 
-func askNames(q *asker) (names []string, wildcard bool, err error) {
-	_, err = q.ask("Names in the certificate, separated by spaces:", "", func(s string) error {
+func askNames(q *term.Asker) (names []string, wildcard bool, err error) {
+	_, err = q.Ask("Names in the certificate, separated by spaces:", "", func(s string) error {
 		names = strings.FieldsFunc(s, func(c rune) bool { return c == ' ' || c == ',' })
 		ids, err := inkan.ParseIdentifiers(names)
 		wildcard = slices.ContainsFunc(ids, inkan.Identifier.Wildcard)
@@ -163,19 +55,19 @@ func askNames(q *asker) (names []string, wildcard bool, err error) {
 	return names, wildcard, err
 }
 
-func askValidation(q *asker, r *requestFlags, wildcard bool) error {
+func askValidation(q *term.Asker, r *requestFlags, wildcard bool) error {
 	if wildcard {
-		q.say("\nFor a wildcard the CA looks into the DNS for a TXT record. You are told which,\n" +
+		q.Say("\nFor a wildcard the CA looks into the DNS for a TXT record. You are told which,\n" +
 			"now and at each renewal. A solver in the configuration file does it alone.\n")
 		r.ways = []way{{flagManual, "dns"}}
 		return nil
 	}
-	q.say("\nThe CA wants to see that the names are yours.\n" +
+	q.Say("\nThe CA wants to see that the names are yours.\n" +
 		"  1  a web server answers on port 80: Inkan puts a file into its document root\n" +
 		"  2  nothing listens on port 80: Inkan does, for the moment it takes\n" +
 		"  3  nothing listens on port 443: Inkan does, for the moment it takes\n" +
 		"  4  none of these: you put a TXT record into the DNS, now and at each renewal\n")
-	answer, err := q.ask("1, 2, 3 or 4?", "1", func(s string) error {
+	answer, err := q.Ask("1, 2, 3 or 4?", "1", func(s string) error {
 		if !slices.Contains([]string{"1", "2", "3", "4"}, s) {
 			return errors.New("please answer 1, 2, 3 or 4")
 		}
@@ -192,7 +84,7 @@ func askValidation(q *asker, r *requestFlags, wildcard bool) error {
 	case "4":
 		r.ways = []way{{flagManual, "dns"}}
 	default:
-		dir, err := q.ask("Its document root:", "/var/www/html", func(s string) error {
+		dir, err := q.Ask("Its document root:", "/var/www/html", func(s string) error {
 			if info, err := os.Stat(s); err != nil || !info.IsDir() {
 				return fmt.Errorf("%s is not a directory", inkan.Printable(s, 200))
 			}
@@ -207,13 +99,13 @@ func askValidation(q *asker, r *requestFlags, wildcard bool) error {
 }
 
 // askPlacing asks where the files go and what reads them.
-func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
+func (a *app) askPlacing(q *term.Asker, r *requestFlags, f *pflag.FlagSet) error {
 	if !f.Changed("deploy-dir") {
-		data, err := a.data()
+		data, err := a.Data()
 		if err != nil {
 			return err
 		}
-		if r.deployDir, err = q.ask("Directory for the files:", filepath.Join(data, "live"), nil); err != nil {
+		if r.deployDir, err = q.Ask("Directory for the files:", filepath.Join(data, "live"), nil); err != nil {
 			return err
 		}
 	}
@@ -221,7 +113,7 @@ func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
 		return nil
 	}
 	var err error
-	r.run, err = q.ask("Command that makes your server read them, as systemctl reload nginx, or empty:", "", func(s string) error {
+	r.run, err = q.Ask("Command that makes your server read them, as systemctl reload nginx, or empty:", "", func(s string) error {
 		if s != "" && !plainCommand(s) {
 			return errors.New("no quotes, pipes or variables here; give such a line with --run-shell")
 		}
@@ -231,7 +123,7 @@ func (a *app) askPlacing(q *asker, r *requestFlags, f *pflag.FlagSet) error {
 }
 
 // askEmail asks for the address if an account will be made.
-func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
+func (a *app) askEmail(ctx context.Context, q *term.Asker, r *requestFlags) error {
 	if r.emails != nil {
 		return nil
 	}
@@ -239,11 +131,11 @@ func (a *app) askEmail(ctx context.Context, q *asker, r *requestFlags) error {
 	if err != nil {
 		return err
 	}
-	rec, err := a.loadAccount(ctx, accountName{cas[0], orDefault(r.account)})
+	rec, err := a.LoadAccount(ctx, machine.Account{CA: cas[0], Name: orDefault(r.account)})
 	if err != nil || rec.URL != "" {
 		return err
 	}
-	mail, err := q.ask("Your e-mail address, if the CA may write to you, or empty:", "", func(s string) error {
+	mail, err := q.Ask("Your e-mail address, if the CA may write to you, or empty:", "", func(s string) error {
 		local, domain, ok := strings.Cut(s, "@")
 		if s != "" && (!ok || local == "" || domain == "" || strings.ContainsAny(s, " ,;")) {
 			return errors.New("that is not an e-mail address")
@@ -292,7 +184,7 @@ func (r *requestFlags) commandLine(names []string, n int) string {
 	}
 	line, lines := words[0], ""
 	for _, w := range words[1:] {
-		if length(line)+length(w)+len("  \\") > n {
+		if term.Length(line)+term.Length(w)+len("  \\") > n {
 			lines += line + " \\\n"
 			line = "     "
 		}

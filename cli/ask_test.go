@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"github.com/inkan-acme/inkan/internal/term"
 	"io"
 	"testing"
 )
@@ -12,7 +13,7 @@ import (
 func TestAnswerAfterAQuestionThatWasGivenUp(t *testing.T) {
 	in, keyboard := io.Pipe()
 	defer keyboard.Close()
-	q := (&Terminal{stdin: in, stderr: io.Discard}).asker()
+	q := (&term.Terminal{Stdin: in, Stderr: io.Discard}).Asker()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	for range 2 {
@@ -28,7 +29,7 @@ func TestAnswerAfterAQuestionThatWasGivenUp(t *testing.T) {
 	if sure, err := askSure(t.Context(), q); !sure || err != nil {
 		t.Errorf("sure: %v, %v", sure, err)
 	}
-	if yes, err := q.yes("Really?", ""); !yes || err != nil {
+	if yes, err := q.Yes("Really?", ""); !yes || err != nil {
 		t.Errorf("yes: %v, %v", yes, err)
 	}
 	if err := <-typed; err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 // caFlag is one --ca with the --ca-root that belongs to it.
@@ -55,11 +56,16 @@ type (
 )
 
 func (v caNameFlag) Set(s string) error { return v.f.add(s) }
-func (v caNameFlag) Type() string       { return "string" }
-func (v caNameFlag) String() string     { return "" }
+
+func (v caNameFlag) Type() string { return "string" }
+
+func (v caNameFlag) String() string { return "" }
+
 func (v caRootFlag) Set(s string) error { return v.f.addRoot(s) }
-func (v caRootFlag) Type() string       { return "string" }
-func (v caRootFlag) String() string     { return "" }
+
+func (v caRootFlag) Type() string { return "string" }
+
+func (v caRootFlag) String() string { return "" }
 
 // chooseCAs turns --ca, --ca-root and --staging into the names of CAs, in the
 // order in which they are asked; before are those that no flag changes.
@@ -103,7 +109,7 @@ func (a *app) chooseCA(ctx context.Context, c caFlag, staging bool) (string, err
 	isURL := strings.Contains(ca, "://")
 	if staging && !isURL {
 		var err error
-		if ca, err = a.stagingOf(ctx, ca); err != nil {
+		if ca, err = a.StagingOf(ctx, ca); err != nil {
 			return "", err
 		}
 	}
@@ -112,7 +118,7 @@ func (a *app) chooseCA(ctx context.Context, c caFlag, staging bool) (string, err
 			return "", err
 		}
 		if c.root == "" {
-			_, err := a.caOf(ctx, ca)
+			_, err := a.CA(ctx, ca)
 			return ca, err
 		}
 	}
@@ -123,8 +129,8 @@ func (a *app) chooseCA(ctx context.Context, c caFlag, staging bool) (string, err
 			return ca, nil
 		}
 	}
-	known, err := a.caOf(ctx, ca)
-	if err != nil && (!isURL || !errors.Is(err, errNotHere)) {
+	known, err := a.CA(ctx, ca)
+	if err != nil && (!isURL || !errors.Is(err, machine.ErrNotHere)) {
 		return "", err
 	}
 	was := known
@@ -135,11 +141,11 @@ func (a *app) chooseCA(ctx context.Context, c caFlag, staging bool) (string, err
 		if known.Roots, err = filepath.Abs(c.root); err != nil {
 			return "", err
 		}
-		if _, err := readRoots(ca, known.Roots); err != nil {
+		if _, err := machine.ReadRoots(ca, known.Roots); err != nil {
 			return "", err
 		}
 	}
-	if cfg, err := a.config(); err == nil && cfg != nil && known != was {
+	if cfg, err := a.Config(); err == nil && cfg != nil && known != was {
 		if _, ok := cfg.CAs[ca]; ok {
 			return "", usageError{fmt.Errorf("the configuration file says what the CA %s is; change it there", ca)}
 		}
@@ -147,18 +153,5 @@ func (a *app) chooseCA(ctx context.Context, c caFlag, staging bool) (string, err
 	if known == was && err == nil {
 		return ca, nil
 	}
-	return ca, a.saveCA(ctx, ca, known)
-}
-
-// stagingOf returns the staging CA that stands beside a CA, which may be one
-// itself.
-func (m *Machine) stagingOf(ctx context.Context, ca string) (string, error) {
-	if c, err := m.caOf(ctx, ca); err == nil && c.Staging {
-		return ca, nil
-	}
-	if _, err := m.caOf(ctx, ca+"-staging"); err == nil {
-		return ca + "-staging", nil
-	}
-	return "", inkan.Errorf(inkan.Operator, "CA "+inkan.Printable(ca, 100), "no staging CA is known for it").
-		WithHint("name one with --ca URL --staging, or mark it with staging: true under cas: in the configuration file")
+	return ca, a.SaveCA(ctx, ca, known)
 }

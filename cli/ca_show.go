@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,8 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/internal/state"
+	"github.com/inkan-acme/inkan/internal/term"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 func (a *app) caCommand() *cobra.Command {
@@ -30,17 +31,6 @@ here orders anything or makes an account.`,
 	}
 	cmd.AddCommand(a.caListCommand(), a.caShowCommand())
 	return cmd
-}
-
-// noAccount is an AccountStore without an account that keeps nothing.
-type noAccount struct{}
-
-func (noAccount) Load(context.Context) (inkan.AccountRecord, error) {
-	return inkan.AccountRecord{}, fs.ErrNotExist
-}
-
-func (noAccount) Update(context.Context, func(*inkan.AccountRecord)) error {
-	return errors.New("there is no account here")
 }
 
 // caSummary is one line of ca list.
@@ -67,10 +57,10 @@ were named by URL on this machine, with the accounts at each.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.writeJSON(list)
+			if a.JSON {
+				return a.WriteJSON(list)
 			}
-			t := &table{header: []string{"NAME", "ACCOUNTS", "EAB", "CA"}, elastic: []int{0, 1}}
+			t := &term.Table{Header: []string{"NAME", "ACCOUNTS", "EAB", "CA"}, Elastic: []int{0, 1}}
 			for _, ca := range list {
 				eab, what := "", ca.Directory
 				if ca.From == builtIn { // inkan ca show tells its URL
@@ -79,10 +69,10 @@ were named by URL on this machine, with the accounts at each.`,
 				if ca.EABRequired {
 					eab = "yes"
 				}
-				t.add(ca.Name, cmp.Or(strings.Join(ca.Accounts, " "), "-"), eab, inkan.Printable(what, 300))
+				t.Add(ca.Name, cmp.Or(strings.Join(ca.Accounts, " "), "-"), eab, inkan.Printable(what, 300))
 			}
-			if !a.quiet {
-				t.write(a.Terminal, a.stdout)
+			if !a.Quiet {
+				t.Write(a.Terminal, a.Stdout)
 			}
 			return nil
 		},
@@ -97,7 +87,7 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 	for _, ca := range acme.KnownCAs() {
 		found[ca.Name] = caSummary{Name: ca.Name, Title: ca.Title, Directory: ca.Directory, From: builtIn, Staging: ca.Staging, EABRequired: ca.EABRequired}
 	}
-	add := func(name, from string, c hostCA) {
+	add := func(name, from string, c machine.CA) {
 		s := found[name]
 		s.Name, s.From, s.Staging = name, from, c.Staging
 		if c.Directory != "" {
@@ -105,7 +95,7 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 		}
 		found[name] = s
 	}
-	s, host, err := a.stores()
+	s, host, err := a.Stores()
 	if err != nil {
 		return nil, err
 	}
@@ -114,17 +104,17 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if c, err := a.caOf(ctx, name); err == nil {
+		if c, err := a.CA(ctx, name); err == nil {
 			add(name, "the command line", c)
 		}
 	}
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err != nil {
 		return nil, err
 	}
 	if cfg != nil {
 		for name, c := range cfg.CAs {
-			add(name, "the configuration file", hostCA{c.Directory, c.Roots, c.Staging})
+			add(name, "the configuration file", machine.CA{Directory: c.Directory, Roots: c.Roots, Staging: c.Staging})
 		}
 	}
 	for key, err := range s.List(ctx, "accounts/", "") {
@@ -185,19 +175,19 @@ type accountDetails struct {
 }
 
 func (a *app) showCA(ctx context.Context, name, root string) error {
-	known := hostCA{}
+	known := machine.CA{}
 	if strings.Contains(name, "://") {
 		known.Directory = name
 		name = acme.CAName(name)
 	} else if err := inkan.CheckName(name); err != nil {
 		return err
 	}
-	kept, err := a.caOf(ctx, name)
+	kept, err := a.CA(ctx, name)
 	switch {
 	case err == nil:
 		kept.Directory = cmp.Or(known.Directory, kept.Directory)
 		known = kept
-	case known.Directory == "" || !errors.Is(err, errNotHere):
+	case known.Directory == "" || !errors.Is(err, machine.ErrNotHere):
 		return err
 	}
 	if root != "" {
@@ -205,7 +195,7 @@ func (a *app) showCA(ctx context.Context, name, root string) error {
 			return err
 		}
 	}
-	found, err := a.probeAt(ctx, name, known)
+	found, err := a.ProbeAt(ctx, name, known)
 	if err != nil {
 		return err
 	}
@@ -213,8 +203,8 @@ func (a *app) showCA(ctx context.Context, name, root string) error {
 	if d.Accounts, err = a.accountsAt(ctx, name); err != nil {
 		return err
 	}
-	if a.json {
-		return a.writeJSON(d)
+	if a.JSON {
+		return a.WriteJSON(d)
 	}
 	a.sayCA(&d)
 	return nil
@@ -222,7 +212,7 @@ func (a *app) showCA(ctx context.Context, name, root string) error {
 
 // accountsAt returns the accounts on record at a CA.
 func (a *app) accountsAt(ctx context.Context, ca string) ([]accountDetails, error) {
-	s, _, err := a.stores()
+	s, _, err := a.Stores()
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +222,7 @@ func (a *app) accountsAt(ctx context.Context, ca string) ([]accountDetails, erro
 			return list, err
 		}
 		name := strings.TrimPrefix(key, "accounts/"+ca+"/")
-		rec, err := a.loadAccount(ctx, accountName{ca, name})
+		rec, err := a.LoadAccount(ctx, machine.Account{CA: ca, Name: name})
 		if err != nil {
 			return list, err
 		}
@@ -253,19 +243,19 @@ func (a *app) accountsAt(ctx context.Context, ca string) ([]accountDetails, erro
 func (a *app) sayCA(d *caDetails) {
 	title := cmp.Or(d.Title, d.Directory)
 	if d.Staging {
-		title += a.paint(yellow, "  (its certificates are for tests)")
+		title += a.Paint(term.Yellow, "  (its certificates are for tests)")
 	}
-	a.say("%s  %s", a.paint(bold, d.CA), title)
-	a.field("directory", d.Directory)
-	a.field("website", d.Website)
-	a.field("terms", d.Terms)
-	a.field("CAA", strings.Join(d.CAA, " "))
-	a.field("distance", fmt.Sprintf("%d ms for a round trip", max(1, d.RoundTrip.Milliseconds())))
+	a.Say("%s  %s", a.Paint(term.Bold, d.CA), title)
+	a.Field("directory", d.Directory)
+	a.Field("website", d.Website)
+	a.Field("terms", d.Terms)
+	a.Field("CAA", strings.Join(d.CAA, " "))
+	a.Field("distance", fmt.Sprintf("%d ms for a round trip", max(1, d.RoundTrip.Milliseconds())))
 	if d.ClockKnow {
-		a.field("clock", clockWords(d.Clock))
+		a.Field("clock", clockWords(d.Clock))
 	}
 
-	a.section("offers")
+	a.Section("offers")
 	for _, f := range []struct {
 		name string
 		has  bool
@@ -283,25 +273,25 @@ func (a *app) sayCA(d *caDetails) {
 		if f.has {
 			text = f.yes
 		}
-		a.field(f.name, text)
+		a.Field(f.name, text)
 	}
 	if len(d.Profiles) == 0 {
-		a.field("profiles", "none")
+		a.Field("profiles", "none")
 	}
 	for i, p := range d.Profiles {
 		name := ""
 		if i == 0 {
 			name = "profiles"
 		}
-		a.field(name, strings.TrimSuffix(p.Name+": "+p.Text, ": "))
+		a.Field(name, strings.TrimSuffix(p.Name+": "+p.Text, ": "))
 	}
 	a.sayFacts(d)
-	a.section("accounts here")
+	a.Section("accounts here")
 	if len(d.Accounts) == 0 {
-		a.say("  none")
+		a.Say("  none")
 	}
 	for _, acct := range d.Accounts {
-		a.field(acct.Name, strings.TrimSpace(acct.Status+"  "+acct.URL))
+		a.Field(acct.Name, strings.TrimSpace(acct.Status+"  "+acct.URL))
 	}
 }
 
@@ -310,7 +300,7 @@ func (a *app) sayFacts(d *caDetails) {
 	if len(d.Facts) == 0 && len(quotas(d.Limits)) == 0 {
 		return
 	}
-	a.section("published")
+	a.Section("published")
 	sources := []string{}
 	mark := func(source string) string {
 		i := slices.Index(sources, source)
@@ -321,17 +311,17 @@ func (a *app) sayFacts(d *caDetails) {
 		return fmt.Sprintf(" [%d]", i+1)
 	}
 	for _, f := range d.Facts {
-		a.field(f.About, f.Text+mark(f.Source))
+		a.Field(f.About, f.Text+mark(f.Source))
 	}
 	for i, text := range quotas(d.Limits) {
 		name := ""
 		if i == 0 {
 			name = "limits"
 		}
-		a.field(name, text+mark(d.Source))
+		a.Field(name, text+mark(d.Source))
 	}
 	for i, s := range sources {
-		a.say("  %-12s %s", fmt.Sprintf("[%d]", i+1), s)
+		a.Say("  %-12s %s", fmt.Sprintf("[%d]", i+1), s)
 	}
 }
 
@@ -384,7 +374,7 @@ func clockWords(theirs time.Duration) string {
 	case theirs.Abs() < 3*time.Second:
 		return "as ours"
 	case theirs > 0:
-		return roughly(theirs) + " ahead of ours"
+		return term.Roughly(theirs) + " ahead of ours"
 	}
-	return roughly(-theirs) + " behind ours"
+	return term.Roughly(-theirs) + " behind ours"
 }

@@ -31,11 +31,11 @@ certificates, CAs and key types.
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch root := cmd.Root(); args[0] {
 			case "bash":
-				return root.GenBashCompletionV2(a.stdout, true)
+				return root.GenBashCompletionV2(a.Stdout, true)
 			case "zsh":
-				return root.GenZshCompletion(a.stdout)
+				return root.GenZshCompletion(a.Stdout)
 			case "fish":
-				return root.GenFishCompletion(a.stdout, true)
+				return root.GenFishCompletion(a.Stdout, true)
 			}
 			return usageError{errors.New(plug.Unknown("shell", args[0], shells))}
 		},
@@ -70,7 +70,7 @@ func (a *app) completeFlags(cmd *cobra.Command) {
 // completeNames completes the names of certificates. It changes nothing: no
 // directory is made for it.
 func (a *app) completeNames(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	dir, err := a.data()
+	dir, err := a.Data()
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -81,7 +81,7 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, _ string) ([]cobr
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -100,7 +100,7 @@ func (a *app) completeCAs(*cobra.Command, []string, string) ([]cobra.Completion,
 	for _, ca := range acme.KnownCAs() {
 		names = append(names, cobra.CompletionWithDesc(ca.Name, ca.Title))
 	}
-	if cfg, err := a.config(); err == nil && cfg != nil {
+	if cfg, err := a.Config(); err == nil && cfg != nil {
 		for name, ca := range cfg.CAs {
 			if _, known := acme.KnownCA(name); !known {
 				names = append(names, cobra.CompletionWithDesc(name, ca.Directory))
@@ -112,7 +112,7 @@ func (a *app) completeCAs(*cobra.Command, []string, string) ([]cobra.Completion,
 }
 
 func (a *app) completeSolvers(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err != nil || cfg == nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}

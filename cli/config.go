@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 func (a *app) configCommand() *cobra.Command {
@@ -34,7 +35,7 @@ where it is:
   # yaml-language-server: $schema=inkan.schema.json`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := a.stdout.Write(config.JSONSchema(a.plugins()))
+			_, err := a.Stdout.Write(config.JSONSchema(a.Plugins()))
 			return err
 		},
 	})
@@ -46,9 +47,9 @@ func (a *app) checkConfig() error {
 	if err != nil {
 		return err
 	}
-	path, _ := a.configPath()
-	if a.json {
-		return a.writeJSON(map[string]any{"file": path, "certificates": len(cfg.Certificates), "cas": len(cfg.CAs),
+	path, _ := a.ConfigPath()
+	if a.JSON {
+		return a.WriteJSON(map[string]any{"file": path, "certificates": len(cfg.Certificates), "cas": len(cfg.CAs),
 			"accounts": len(cfg.Accounts()), "dns": len(cfg.DNS()), "solvers": len(cfg.Solvers()), "targets": len(cfg.Targets())})
 	}
 	parts := []string{count(len(cfg.Certificates), "certificate")}
@@ -60,6 +61,6 @@ func (a *app) checkConfig() error {
 			parts = append(parts, count(p.n, p.what))
 		}
 	}
-	a.say("%s: %s: %s", path, a.paint(green, "ok"), strings.Join(parts, ", "))
+	a.Say("%s: %s: %s", path, a.Paint(term.Green, "ok"), strings.Join(parts, ", "))
 	return nil
 }

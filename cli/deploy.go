@@ -26,7 +26,7 @@ ones again although they are in place.`,
 }
 
 func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -56,9 +56,9 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 	return a.finish(report, failed, func() {
 		switch {
 		case len(report.Results) == 0 && failed == nil && retry:
-			a.say("no deployment failed; inkan deploy --retry NAME deploys one again")
+			a.Say("no deployment failed; inkan deploy --retry NAME deploys one again")
 		case len(report.Results) == 0 && failed == nil:
-			a.say("everything is in place")
+			a.Say("everything is in place")
 		}
 		a.sayResults(ctx, report)
 	})

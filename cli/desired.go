@@ -177,7 +177,7 @@ func (a *app) asDesired(ctx context.Context, m *engine.Manager, c change) (*engi
 			continue
 		}
 		t := engine.ObservedTarget{Name: name}
-		switch target, err := a.target(ctx, name); {
+		switch target, err := a.Target(ctx, name); {
 		case err == nil:
 			t.Here, t.Options = true, target.Options
 		case !errors.Is(err, fs.ErrNotExist):

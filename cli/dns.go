@@ -14,6 +14,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/dnspersist"
+	"github.com/inkan-acme/inkan/machine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -112,26 +113,26 @@ func (a *app) dnsRecords(ctx context.Context, r *recordsFlags, names []string) e
 		records[i].TTL = r.ttl
 	}
 	switch {
-	case a.json:
-		return a.writeJSON(records)
+	case a.JSON:
+		return a.WriteJSON(records)
 	case r.format == "route53":
 		text, err := route53Batch(records)
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprint(a.stdout, text)
+		_, err = fmt.Fprint(a.Stdout, text)
 		return err
 	case r.format == "terraform":
-		_, err := fmt.Fprint(a.stdout, terraform(records))
+		_, err := fmt.Fprint(a.Stdout, terraform(records))
 		return err
 	}
-	_, err := fmt.Fprint(a.stdout, zoneFile(records))
+	_, err := fmt.Fprint(a.Stdout, zoneFile(records))
 	return err
 }
 
 // recordsOf finds out what is meant by name.
 func (a *app) recordsOf(ctx context.Context, r *recordsFlags, name string) (recordsOf, error) {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return recordsOf{}, err
 	}
@@ -189,7 +190,7 @@ func (a *app) recordsFor(ctx context.Context, r *recordsFlags, of recordsOf) ([]
 			records = append(records, of.delegations(inkan.DNSAccountLabel(c.account), r.delegate)...)
 		}
 		if r.persist || !r.caa && r.delegate == "" {
-			records = append(records, c.persist(r, of, a.plugEnv().Time())...)
+			records = append(records, c.persist(r, of, a.PlugEnv().Time())...)
 		}
 		if r.caa {
 			records = append(records, c.caa(r, of)...)
@@ -211,8 +212,8 @@ func (of recordsOf) delegations(label, zone string) []dnsRecord {
 type authority struct{ issuer, account string }
 
 func (a *app) authority(ctx context.Context, ca, account string) (authority, error) {
-	op := "DNS records for " + a.caTitle(ctx, ca)
-	rec, err := a.loadAccount(ctx, accountName{ca, account})
+	op := "DNS records for " + a.CATitle(ctx, ca)
+	rec, err := a.LoadAccount(ctx, machine.Account{CA: ca, Name: account})
 	if err != nil {
 		return authority{}, err
 	}
@@ -223,7 +224,7 @@ func (a *app) authority(ctx context.Context, ca, account string) (authority, err
 	if !inRecord(rec.URL) {
 		return authority{}, inkan.Errorf(inkan.Operator, op, "the account's URL %s cannot stand in a record", inkan.Printable(rec.URL, 200))
 	}
-	client, err := a.client(ctx, ca, account, accountFlags{})
+	client, err := a.Client(ctx, ca, account, machine.AccountOptions{})
 	if err != nil {
 		return authority{}, err
 	}

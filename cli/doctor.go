@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +17,8 @@ import (
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/doctor"
 	"github.com/inkan-acme/inkan/internal/dnslookup"
+	"github.com/inkan-acme/inkan/internal/term"
+	"github.com/inkan-acme/inkan/machine"
 )
 
 // doctorFlags say how far the examination goes, and where a test CA looks.
@@ -82,8 +83,8 @@ func (a *app) examine(ctx context.Context, names []string, f doctorFlags) error 
 	for i := range requests {
 		report.Certificates = append(report.Certificates, requests[i].Name)
 	}
-	if a.json {
-		if err := a.writeJSON(report); err != nil {
+	if a.JSON {
+		if err := a.WriteJSON(report); err != nil {
 			return err
 		}
 	} else {
@@ -97,40 +98,40 @@ func (a *app) examine(ctx context.Context, names []string, f doctorFlags) error 
 
 // lookOutside examines requests in the DNS, at CAs and at the web servers.
 func (a *app) lookOutside(ctx context.Context, requests []inkan.CertificateRequest, f doctorFlags) []doctor.Finding {
-	d := &doctor.Doctor{CA: a.doctorCA, Solver: a.solver, Resolvers: f.resolvers, HTTPPort: int(f.httpPort), TLSPort: int(f.httpsPort)}
-	p := a.newProgress(a.verbose > 0, func(step string) string { return a.inWords(ctx, step) })
-	defer p.end()
-	if p.live {
-		d.Progress = func(name, step string) { p.tell(a.inWords(ctx, name), step) }
+	d := &doctor.Doctor{CA: a.doctorCA, Solver: a.Solver, Resolvers: f.resolvers, HTTPPort: int(f.httpPort), TLSPort: int(f.httpsPort)}
+	p := a.NewProgress(a.verbose > 0, func(step string) string { return a.InWords(ctx, step) })
+	defer p.End()
+	if p.Live {
+		d.Progress = func(name, step string) { p.Tell(a.InWords(ctx, name), step) }
 	}
 	return d.Examine(ctx, requests)
 }
 
 // doctorCA tells the doctor what this machine knows of a CA.
 func (a *app) doctorCA(ctx context.Context, name, account string) (*doctor.CA, error) {
-	known, err := a.caOf(ctx, name)
+	known, err := a.CA(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	c := &doctor.CA{}
-	if c.Client, err = a.client(ctx, name, account, accountFlags{}); err != nil {
+	if c.Client, err = a.Client(ctx, name, account, machine.AccountOptions{}); err != nil {
 		return nil, err
 	}
-	if c.Record, err = a.loadAccount(ctx, accountName{name, account}); err != nil {
+	if c.Record, err = a.LoadAccount(ctx, machine.Account{CA: name, Name: account}); err != nil {
 		return nil, err
 	}
 	directory := c.Client.CA().Directory
 	builtIn, ok := acme.KnownCA(name)
 	c.Public = ok && directory == builtIn.Directory && known.Roots == ""
-	if cfg, err := a.config(); err == nil && cfg != nil {
-		acct, err := cfg.Account(account, name, a.secret)
+	if cfg, err := a.Config(); err == nil && cfg != nil {
+		acct, err := cfg.Account(account, name, a.Secret)
 		if err != nil {
 			return nil, err
 		}
 		c.AgreeTerms, c.EAB = acct.AgreeTerms, acct.EAB != nil
 	}
 	if u, err := url.Parse(directory); err == nil {
-		if proxy, err := a.proxy(&http.Request{URL: u}); err == nil && proxy != nil {
+		if proxy, err := a.Proxy(&http.Request{URL: u}); err == nil && proxy != nil {
 			c.Proxy = proxy.Host
 		}
 	}
@@ -140,7 +141,7 @@ func (a *app) doctorCA(ctx context.Context, name, account string) (*doctor.CA, e
 // requestsFor returns the certificates named, or all: as the configuration file
 // wants them, else as they are recorded.
 func (a *app) requestsFor(ctx context.Context, names []string) ([]inkan.CertificateRequest, error) {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +150,7 @@ func (a *app) requestsFor(ctx context.Context, names []string) ([]inkan.Certific
 		return nil, err
 	}
 	var all []inkan.CertificateRequest
-	if cfg, err := a.config(); err == nil && cfg != nil {
+	if cfg, err := a.Config(); err == nil && cfg != nil {
 		all = append(all, cfg.Certificates...)
 	}
 	for _, r := range recorded {
@@ -176,15 +177,15 @@ func (a *app) requestsFor(ctx context.Context, names []string) ([]inkan.Certific
 // ownThings collects what this machine has of its own.
 func (a *app) ownThings() *doctor.Machine {
 	m := &doctor.Machine{}
-	path, named := a.configPath()
-	cfg, err := a.config()
+	path, named := a.ConfigPath()
+	cfg, err := a.Config()
 	if m.ConfigErr = err; cfg != nil || err != nil || named {
 		m.Config = path
 	}
-	if dir, err := a.data(); err == nil {
+	if dir, err := a.Data(); err == nil {
 		m.Dirs = []string{dir, filepath.Join(dir, "store"), filepath.Join(dir, "host")}
 	}
-	s, host, err := a.stores()
+	s, host, err := a.Stores()
 	if err != nil {
 		if !errors.Is(err, m.ConfigErr) || m.ConfigErr == nil {
 			m.StateErr = err
@@ -204,17 +205,17 @@ func (a *app) openAll(ctx context.Context, m *doctor.Machine, requests []inkan.C
 	for i := range requests {
 		r := &requests[i]
 		for _, v := range r.Validations {
-			if _, err := a.solver(ctx, v.Solver); err != nil {
+			if _, err := a.Solver(ctx, v.Solver); err != nil {
 				a.logger().Debug("opening a solver", "solver", v.Solver, "error", err) // told by the examination
 			}
 		}
 		for _, ca := range r.CAs {
-			if _, err := a.client(ctx, ca, r.Account, accountFlags{}); err != nil {
+			if _, err := a.Client(ctx, ca, r.Account, machine.AccountOptions{}); err != nil {
 				a.logger().Debug("opening a CA", "ca", ca, "error", err)
 			}
 		}
 		for _, name := range r.Targets {
-			t, err := a.target(ctx, name)
+			t, err := a.Target(ctx, name)
 			if err != nil {
 				if !errors.Is(err, fs.ErrNotExist) {
 					a.logger().Debug("opening a target", "target", name, "error", err)
@@ -226,22 +227,22 @@ func (a *app) openAll(ctx context.Context, m *doctor.Machine, requests []inkan.C
 			}
 		}
 	}
-	m.Secrets = a.secretsRead()
+	m.Secrets = a.SecretsRead()
 }
 
 // sayDoctor tells what was found, grouped by what it is about, in 80 columns or
 // those of the terminal.
 func (a *app) sayDoctor(ctx context.Context, r doctorReport) {
-	columns := width(a.stdout)
+	columns := term.Width(a.Stdout)
 	if columns == 0 {
 		columns = 80
 	}
 	lines := func(text string) {
-		for n, line := range wrap(text, columns-6) {
+		for n, line := range term.Wrap(text, columns-6) {
 			if n > 0 {
 				line = "  " + line
 			}
-			a.say("    %s", line)
+			a.Say("    %s", line)
 		}
 	}
 	meanings := map[string]string{}
@@ -252,36 +253,36 @@ func (a *app) sayDoctor(ctx context.Context, r doctorReport) {
 	for i, f := range r.Findings {
 		if f.Name != last || i == 0 {
 			if i > 0 {
-				a.say("")
+				a.Say("")
 			}
-			a.say("%s", a.paint(bold, a.inWords(ctx, f.Name)))
+			a.Say("%s", a.Paint(term.Bold, a.InWords(ctx, f.Name)))
 			last = f.Name
 		}
-		colour := yellow
+		colour := term.Yellow
 		if f.Severity == doctor.Error {
-			colour = red
+			colour = term.Red
 		}
-		for n, line := range wrap(fmt.Sprintf("%s: %s: %s", f.Severity, f.ID, meanings[f.ID]), columns-4) {
+		for n, line := range term.Wrap(fmt.Sprintf("%s: %s: %s", f.Severity, f.ID, meanings[f.ID]), columns-4) {
 			if n == 0 {
-				a.say("  %s%s", a.paint(colour, string(f.Severity)), strings.TrimPrefix(line, string(f.Severity)))
+				a.Say("  %s%s", a.Paint(colour, string(f.Severity)), strings.TrimPrefix(line, string(f.Severity)))
 			} else {
-				a.say("    %s", line)
+				a.Say("    %s", line)
 			}
 		}
-		lines("seen: " + a.inWords(ctx, f.Seen))
-		lines("do: " + a.inWords(ctx, f.Do))
+		lines("seen: " + a.InWords(ctx, f.Seen))
+		lines("do: " + a.InWords(ctx, f.Do))
 	}
 	if len(r.Findings) > 0 {
-		a.say("")
+		a.Say("")
 	}
 	errs, warns := countSeverity(r.Findings, doctor.Error), countSeverity(r.Findings, doctor.Warning)
 	switch looked := count(len(r.Certificates), "certificate") + " looked at"; {
 	case errs+warns == 0 && len(r.Certificates) == 0:
-		a.say("this machine is sound; there are no certificates to look at (inkan issue --dry-run tries one)")
+		a.Say("this machine is sound; there are no certificates to look at (inkan issue --dry-run tries one)")
 	case errs+warns == 0:
-		a.say("%s: everything is sound", looked)
+		a.Say("%s: everything is sound", looked)
 	default:
-		a.say("%s: %s, %s", looked, count(errs, "error"), count(warns, "warning"))
+		a.Say("%s: %s, %s", looked, count(errs, "error"), count(warns, "warning"))
 	}
 }
 
@@ -293,24 +294,4 @@ func countSeverity(found []doctor.Finding, s doctor.Severity) int {
 		}
 	}
 	return n
-}
-
-// secretFiles are the files from which secrets were read.
-type secretFiles struct {
-	mu    sync.Mutex
-	paths []string
-}
-
-func (s *secretFiles) note(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !slices.Contains(s.paths, path) {
-		s.paths = append(s.paths, path)
-	}
-}
-
-func (s *secretFiles) list() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.paths)
 }

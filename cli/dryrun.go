@@ -26,7 +26,7 @@ func (a *app) issueDryRun(ctx context.Context, r *requestFlags, f *pflag.FlagSet
 	if err != nil {
 		return err
 	}
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (a *app) issueDryRun(ctx context.Context, r *requestFlags, f *pflag.FlagSet
 	switch {
 	case r.staging, len(r.cas.list) > 0 && ca.root != "": // a CA with roots of its own is not the public's
 	case strings.Contains(ca.name, "://"):
-		if ca.name, err = a.stagingOf(ctx, acme.CAName(ca.name)); err != nil {
+		if ca.name, err = a.StagingOf(ctx, acme.CAName(ca.name)); err != nil {
 			return err
 		}
 	default:
@@ -54,7 +54,7 @@ func (a *app) issueDryRun(ctx context.Context, r *requestFlags, f *pflag.FlagSet
 
 // renewDryRun tries the named certificates, or all whose renewal is due.
 func (a *app) renewDryRun(ctx context.Context, names []string) error {
-	real, err := a.manager(ctx)
+	real, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -63,8 +63,8 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 		return err
 	}
 	trial := a.trial(true)
-	defer trial.close()
-	m, err := trial.manager(ctx)
+	defer trial.Close()
+	m, err := trial.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 	}
 	if len(reqs) == 0 {
 		if failed == nil {
-			a.say("nothing is due; name a certificate with --name to try it")
+			a.Say("nothing is due; name a certificate with --name to try it")
 		}
 		return failed
 	}
@@ -114,7 +114,7 @@ func (a *app) trialOf(ctx context.Context, real *engine.Manager, trial *app, c *
 		return nil, err
 	}
 	req := rec.CertificateRequest
-	ca, err := trial.stagingOf(ctx, req.CAs[0])
+	ca, err := trial.StagingOf(ctx, req.CAs[0])
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (a *app) tryOut(ctx context.Context, m *engine.Manager, reqs []inkan.Certif
 		for _, res := range report.Results {
 			if res.Err == nil {
 				ca := reqs[slices.Index(names, res.Name)].CAs[0]
-				a.item(res.Name, fmt.Sprintf("the dry run at %s went well (%.1f s); nothing was kept or deployed", a.caTitle(ctx, ca), res.Took.Seconds()))
+				a.Item(res.Name, fmt.Sprintf("the dry run at %s went well (%.1f s); nothing was kept or deployed", a.CATitle(ctx, ca), res.Took.Seconds()))
 			}
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -72,7 +73,7 @@ func also(err error, f failure) error {
 // came from outside has passed inkan.Printable; new lines are ours.
 func (a *app) printError(err error) {
 	for _, f := range split(err) {
-		if a.json {
+		if a.JSON {
 			a.printJSONError(f)
 		} else {
 			a.printFailure(f)
@@ -81,31 +82,19 @@ func (a *app) printError(err error) {
 }
 
 func (a *app) printFailure(f failure) {
-	prefix := a.paintErr(red, "inkan: error:")
+	prefix := a.PaintErr(term.Red, "inkan: error:")
 	if p, ok := errors.AsType[*plug.Problems](f.err); ok {
 		// Each at the beginning of its line, where editors look for places.
-		fmt.Fprintf(a.stderr, "%s the configuration has %s\n%s\n", prefix, count(p.Len(), "fault"), p)
+		fmt.Fprintf(a.Stderr, "%s the configuration has %s\n%s\n", prefix, count(p.Len(), "fault"), p)
 		return
 	}
 	ctx := context.Background()
-	a.tellErr(red, "inkan: error:", a.inWords(ctx, strings.TrimSpace(f.message())))
+	a.TellErr(term.Red, "inkan: error:", a.InWords(ctx, strings.TrimSpace(f.message())))
 	for _, h := range inkan.HintsOf(f.err) {
-		a.tellErr(yellow, "hint:", a.inWords(ctx, h))
+		a.TellErr(term.Yellow, "hint:", a.InWords(ctx, h))
 	}
 	if !f.next.IsZero() {
-		a.tellErr(yellow, "next:", fmt.Sprintf("the next try is %s; inkan renew --name %s tries now", instant(f.next, time.Now()), f.name))
-	}
-}
-
-// tellErr writes a word and what follows it to stderr; on a terminal in lines
-// that fit.
-func (t *Terminal) tellErr(colour, word, text string) {
-	for i, line := range wrap(word+" "+text, width(t.stderr)-2) {
-		if i == 0 {
-			fmt.Fprintln(t.stderr, t.paintErr(colour, word)+strings.TrimPrefix(line, word))
-		} else {
-			fmt.Fprintln(t.stderr, "  "+line)
-		}
+		a.TellErr(term.Yellow, "next:", fmt.Sprintf("the next try is %s; inkan renew --name %s tries now", term.Instant(f.next, time.Now()), f.name))
 	}
 }
 
@@ -122,7 +111,7 @@ func (a *app) printJSONError(f failure) {
 	if _, ok := errors.AsType[usageError](f.err); ok {
 		kind = "usage"
 	}
-	enc := json.NewEncoder(a.stderr)
+	enc := json.NewEncoder(a.Stderr)
 	if err := enc.Encode(jsonError{f.name, f.err.Error(), kind, inkan.HintsOf(f.err), f.next}); err != nil {
 		return // there is nobody left to tell
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 func (a *app) fsckCommand() *cobra.Command {
@@ -19,7 +20,7 @@ says what it found and what --repair would do about it. Nothing is ever deleted
 that has no copy.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			m, err := a.manager(cmd.Context())
+			m, err := a.Manager(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -27,11 +28,11 @@ that has no copy.`,
 			if err != nil {
 				return err
 			}
-			if a.json {
+			if a.JSON {
 				if found == nil {
 					found = []engine.Finding{}
 				}
-				if err := a.writeJSON(found); err != nil {
+				if err := a.WriteJSON(found); err != nil {
 					return err
 				}
 			}
@@ -55,15 +56,15 @@ func (a *app) sayFindings(found []engine.Finding) error {
 			switch {
 			case f.Done:
 				a.changed = true
-				word = a.paint(green, "mended")
+				word = a.Paint(term.Green, "mended")
 			case severity == engine.Broken:
 				left++
-				word = a.paint(red, word)
+				word = a.Paint(term.Red, word)
 			}
-			a.say("%s: %s", word, f.What)
-			a.say("  %s", f.Key)
+			a.Say("%s: %s", word, f.What)
+			a.Say("  %s", f.Key)
 			if f.Repair != "" && !f.Done {
-				a.say("  --repair would: %s", f.Repair)
+				a.Say("  --repair would: %s", f.Repair)
 			}
 		}
 	}
@@ -71,7 +72,7 @@ func (a *app) sayFindings(found []engine.Finding) error {
 		return inkan.Errorf(inkan.Operator, "fsck", "%s broken", count(left, "thing")).WithHint("see what each line says; inkan fsck --repair mends what can be mended")
 	}
 	if len(found) == 0 {
-		a.say("everything is sound")
+		a.Say("everything is sound")
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ it does nothing.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			if len(names) == 0 && r.csr == "" && r.name == "" {
-				if !a.interactive() {
+				if !a.Interactive() {
 					return usageError{errors.New("inkan issue wants the names of the certificate; only on a terminal it asks")}
 				}
 				a.DryRun = dryRun
@@ -172,7 +172,7 @@ func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, name
 	if err != nil {
 		return err
 	}
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 func (a *app) listCommand() *cobra.Command {
@@ -39,7 +40,7 @@ Below the table stands the reason for every word but ok.`,
 }
 
 func (a *app) list(ctx context.Context) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -54,8 +55,8 @@ func (a *app) list(ctx context.Context) error {
 			damaged = append(damaged, failure{name: s.Name, err: s.err})
 		}
 	}
-	if a.json {
-		if err := a.writeJSON(all); err != nil {
+	if a.JSON {
+		if err := a.WriteJSON(all); err != nil {
 			return err
 		}
 	} else {
@@ -118,40 +119,40 @@ func (a *app) summaryOf(ctx context.Context, m *engine.Manager, name string, now
 
 func (a *app) sayList(all []summary, now time.Time) {
 	if len(all) == 0 {
-		a.say("there are no certificates yet; inkan issue gets the first")
+		a.Say("there are no certificates yet; inkan issue gets the first")
 		return
 	}
-	if a.quiet {
+	if a.Quiet {
 		return
 	}
-	t := table{header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, elastic: []int{0, 1}}
+	t := term.Table{Header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, Elastic: []int{0, 1}}
 	for _, s := range all {
-		next := when(s.Renews, now)
+		next := term.When(s.Renews, now)
 		if !s.Renews.IsZero() && !s.Renews.After(now) {
 			next = "now"
 		}
-		t.add(s.Name, namesShort(s.ids), when(s.NotAfter, now), next, s.Status)
+		t.Add(s.Name, namesShort(s.ids), term.When(s.NotAfter, now), next, s.Status)
 	}
-	t.colour = func(row, column int) string {
+	t.Colour = func(row, column int) string {
 		if column == 4 {
 			return statusColour(all[row].Status)
 		}
 		return ""
 	}
-	t.write(a.Terminal, a.stdout)
+	t.Write(a.Terminal, a.Stdout)
 	first := true
 	for _, s := range all {
 		if s.Status == statusOK || s.Status == statusDamaged { // damage is told as an error
 			continue
 		}
 		if first {
-			a.say("")
+			a.Say("")
 			first = false
 		}
-		a.say("%s: %s", a.paint(bold, s.Name), a.paint(statusColour(s.Status), s.Status))
-		a.paragraph("  ", s.Reason)
+		a.Say("%s: %s", a.Paint(term.Bold, s.Name), a.Paint(statusColour(s.Status), s.Status))
+		a.Paragraph("  ", s.Reason)
 		if s.Status == statusFailing && !s.Next.IsZero() {
-			a.say("  next try %s", instant(s.Next, now))
+			a.Say("  next try %s", term.Instant(s.Next, now))
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/inkan-acme/inkan/plug"
 	"github.com/inkan-acme/inkan/solve"
 )
@@ -37,25 +38,25 @@ func (a *app) addManual(set *plug.Set) *plug.Set {
 
 // person returns who sits at the terminal, nil if nobody does.
 func (a *app) person() solve.Person {
-	if !a.interactive() {
+	if !a.Interactive() {
 		return nil
 	}
 	return &person{a.Terminal}
 }
 
 // person is asked through the terminal, for one order at a time.
-type person struct{ t *Terminal }
+type person struct{ t *term.Terminal }
 
 // Place implements solve.Person.
 func (p *person) Place(ctx context.Context, proofs []solve.Proof, wrong error) (bool, error) {
-	defer p.t.talk()()
-	q := p.t.asker()
+	defer p.t.Talk()()
+	q := p.t.Asker()
 	if wrong != nil {
 		reasons := slices.Compact(strings.Split(wrong.Error(), "\n")) // one for each proof
-		p.t.tellErr(yellow, "not yet:", inkan.Printable(strings.Join(reasons, "; "), 2000))
+		p.t.TellErr(term.Yellow, "not yet:", inkan.Printable(strings.Join(reasons, "; "), 2000))
 	} else {
 		for _, proof := range proofs {
-			q.say("%s", placeText(proof))
+			q.Say("%s", placeText(proof))
 		}
 	}
 	return askSure(ctx, q)
@@ -63,12 +64,12 @@ func (p *person) Place(ctx context.Context, proofs []solve.Proof, wrong error) (
 
 // Remove implements solve.Person.
 func (p *person) Remove(_ context.Context, proofs []solve.Proof) {
-	defer p.t.talk()()
+	defer p.t.Talk()()
 	for _, proof := range proofs {
 		if proof.Type == inkan.DNS01 {
-			p.t.asker().say("No longer needed: the TXT record %s\n  with the value %s\n", strings.TrimSuffix(proof.Where, "."), proof.Value)
+			p.t.Asker().Say("No longer needed: the TXT record %s\n  with the value %s\n", strings.TrimSuffix(proof.Where, "."), proof.Value)
 		} else {
-			p.t.asker().say("No longer needed:\n  %s\n", proof.Where)
+			p.t.Asker().Say("No longer needed:\n  %s\n", proof.Where)
 		}
 	}
 }
@@ -93,8 +94,8 @@ func placeText(p solve.Proof) string {
 
 // askSure asks whether what was to be done is done. Unlike other questions it
 // ends with ctx: the order may be given up while nobody answers.
-func askSure(ctx context.Context, q *asker) (sure bool, err error) {
-	text, err := q.askUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", nil)
+func askSure(ctx context.Context, q *term.Asker) (sure bool, err error) {
+	text, err := q.AskUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", nil)
 	if err != nil && ctx.Err() == nil { // an order is on record: that nothing was changed is not true here
 		return false, inkan.Errorf(inkan.Operator, "waiting for you", "there was no answer").
 			WithHint("inkan renew --name NAME asks again, at a terminal")

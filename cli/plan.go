@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 func (a *app) planCommand() *cobra.Command {
@@ -45,7 +46,7 @@ type planned struct {
 }
 
 func (a *app) plan(ctx context.Context, names []string, all bool) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,11 +86,11 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 			a.changed = a.changed || s.Action != engine.ActionWait
 		}
 	}
-	if a.json {
+	if a.JSON {
 		if list == nil {
 			list = []planned{}
 		}
-		if err := a.writeJSON(list); err != nil {
+		if err := a.WriteJSON(list); err != nil {
 			return err
 		}
 		return failed
@@ -101,7 +102,7 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 // changes compares the configuration file, if there is one, with the records.
 // failed names the records that cannot be read.
 func (a *app) changes(ctx context.Context, m *engine.Manager) (list []change, failed, err error) {
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err != nil || cfg == nil {
 		return nil, nil, err
 	}
@@ -148,18 +149,18 @@ func without(names []string, known map[string]bool) []string {
 
 func (a *app) sayPlan(ctx context.Context, list []planned) {
 	if len(list) == 0 {
-		a.say("nothing to do; inkan plan --all tells what every certificate waits for")
+		a.Say("nothing to do; inkan plan --all tells what every certificate waits for")
 		return
 	}
-	if a.quiet {
+	if a.Quiet {
 		return
 	}
 	now := time.Now()
-	t := table{header: []string{"NAME", "STEP", "WHY"}, elastic: []int{0}}
+	t := term.Table{Header: []string{"NAME", "STEP", "WHY"}, Elastic: []int{0}}
 	for _, p := range list {
 		name := p.Name
 		row := func(step, why string) {
-			t.add(name, step, a.inWords(ctx, why))
+			t.Add(name, step, a.InWords(ctx, why))
 			name = ""
 		}
 		if p.Error != "" {
@@ -177,25 +178,25 @@ func (a *app) sayPlan(ctx context.Context, list []planned) {
 		if later := slices.DeleteFunc(slices.Clone(p.Steps), func(s engine.Step) bool { return s.Reason != onceIssued }); len(later) > 0 {
 			var places []string
 			for _, s := range later {
-				places = append(places, a.targetTitle(ctx, s.Target))
+				places = append(places, a.TargetTitle(ctx, s.Target))
 			}
 			row(string(engine.ActionDeploy), "to "+strings.Join(places, ", ")+", "+onceIssued)
 		}
 	}
-	t.colour = func(row, column int) string {
-		switch step := t.rows[row][1]; {
+	t.Colour = func(row, column int) string {
+		switch step := t.Rows[row][1]; {
 		case column == 0:
-			return bold
+			return term.Bold
 		case column != 1:
 			return ""
 		case step == "error":
-			return red
+			return term.Red
 		case step == string(engine.ActionWait):
-			return dim
+			return term.Dim
 		case step == changeUnmanage:
-			return yellow
+			return term.Yellow
 		}
-		return green
+		return term.Green
 	}
-	t.write(a.Terminal, a.stdout)
+	t.Write(a.Terminal, a.Stdout)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -26,8 +27,8 @@ file can name with type, or the options of one of them.
 			if err != nil {
 				return err
 			}
-			if a.json {
-				return a.writeJSON(kinds)
+			if a.JSON {
+				return a.WriteJSON(kinds)
 			}
 			if len(args) == 2 {
 				a.sayPlugin(kinds[0].Kind, kinds[0].Plugins[0])
@@ -41,7 +42,7 @@ file can name with type, or the options of one of them.
 
 // findPlugins returns the kinds and plug-ins that the arguments name.
 func (a *app) findPlugins(args []string) ([]plug.KindInfo, error) {
-	kinds := slices.DeleteFunc(a.plugins().Describe(), func(k plug.KindInfo) bool { return len(k.Plugins) == 0 })
+	kinds := slices.DeleteFunc(a.Plugins().Describe(), func(k plug.KindInfo) bool { return len(k.Plugins) == 0 })
 	if len(args) == 0 {
 		return kinds, nil
 	}
@@ -72,44 +73,44 @@ func (a *app) findPlugins(args []string) ([]plug.KindInfo, error) {
 }
 
 func (a *app) sayPlugins(kinds []plug.KindInfo) {
-	if a.quiet {
+	if a.Quiet {
 		return
 	}
-	t := table{header: []string{"KIND", "NAME", "WHAT IT DOES"}}
+	t := term.Table{Header: []string{"KIND", "NAME", "WHAT IT DOES"}}
 	for _, k := range kinds {
 		kind := k.Kind
 		for _, p := range k.Plugins {
-			t.add(kind, p.Name, p.Help)
+			t.Add(kind, p.Name, p.Help)
 			kind = ""
 		}
 	}
-	t.write(a.Terminal, a.stdout)
+	t.Write(a.Terminal, a.Stdout)
 }
 
 func (a *app) sayPlugin(kind string, p plug.PluginInfo) {
-	a.say("%s %s", kind, a.paint(bold, p.Name))
-	a.paragraph("  ", p.Help)
+	a.Say("%s %s", kind, a.Paint(term.Bold, p.Name))
+	a.Paragraph("  ", p.Help)
 	if p.Challenge != "" {
-		a.paragraph("  ", "it answers challenges of type "+p.Challenge)
+		a.Paragraph("  ", "it answers challenges of type "+p.Challenge)
 	}
-	if len(p.Options) == 0 || a.quiet {
+	if len(p.Options) == 0 || a.Quiet {
 		return
 	}
-	a.say("")
-	t := table{header: []string{"OPTION", "TYPE", "WHAT IT SAYS"}, elastic: []int{1}}
+	a.Say("")
+	t := term.Table{Header: []string{"OPTION", "TYPE", "WHAT IT SAYS"}, Elastic: []int{1}}
 	addOptions(&t, "", p.Options)
-	t.colour = func(_, column int) string {
+	t.Colour = func(_, column int) string {
 		if column == 0 {
-			return bold
+			return term.Bold
 		}
 		return ""
 	}
-	t.write(a.Terminal, a.stdout)
+	t.Write(a.Terminal, a.Stdout)
 }
 
-func addOptions(t *table, path string, options []plug.Option) {
+func addOptions(t *term.Table, path string, options []plug.Option) {
 	for _, o := range options {
-		t.add(path+o.Name, o.Type, optionHelp(o))
+		t.Add(path+o.Name, o.Type, optionHelp(o))
 		addOptions(t, path+o.Name+".", o.Fields)
 	}
 }

@@ -50,7 +50,7 @@ func changes(cmd *cobra.Command) (given bool) {
 }
 
 func (a *app) reconfigure(ctx context.Context, r *requestFlags, f *pflag.FlagSet, add, remove []string) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}

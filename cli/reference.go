@@ -23,7 +23,7 @@ func (a *app) referencePages(root *cobra.Command) map[string][]byte {
 		"commands.md":      []byte(generated + commandsPage(root)),
 		"exit-status.md":   []byte(generated + exitStatusPage()),
 		"configuration.md": []byte(generated + configurationPage()),
-		"plugins.md":       []byte(generated + pluginsPage(a.plugins().Describe())),
+		"plugins.md":       []byte(generated + pluginsPage(a.Plugins().Describe())),
 		"cas.md":           []byte(generated + casPage()),
 		"doctor.md":        []byte(generated + doctorPage()),
 	}

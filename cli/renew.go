@@ -24,7 +24,7 @@ from a timer, once an hour; it costs nothing when nothing is due.`,
 			if force && len(names) == 0 {
 				return usageError{errForceAll}
 			}
-			m, err := a.manager(cmd.Context())
+			m, err := a.Manager(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -35,7 +35,7 @@ from a timer, once an hour; it costs nothing when nothing is due.`,
 			report, err := a.carryOut(cmd.Context(), m, p)
 			return a.finish(report, err, func() {
 				if len(report.Results) == 0 {
-					a.say("nothing is due")
+					a.Say("nothing is due")
 				}
 				a.sayResults(cmd.Context(), report)
 			})

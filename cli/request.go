@@ -186,11 +186,11 @@ func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSe
 		if options == nil {
 			return nil
 		}
-		name, err := a.hostRecord(ctx, state.HostTargets, kind, options)
+		name, err := a.SaveOptions(ctx, state.HostTargets, kind, options)
 		if err != nil {
 			return err
 		}
-		if _, err := a.target(ctx, name); err != nil {
+		if _, err := a.Target(ctx, name); err != nil {
 			return err
 		}
 		if kind == "files" { // the files must be there before a command runs
@@ -202,7 +202,7 @@ func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSe
 	}
 	dir := r.deployDir
 	if dir == "" && fresh {
-		data, err := a.data()
+		data, err := a.Data()
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -58,7 +59,7 @@ issued by itself: "inkan renew --name NAME --force" gets one.`,
 }
 
 func (a *app) revoke(ctx context.Context, name string, reason inkan.RevocationReason, byKey, remove, yes bool) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,9 +67,9 @@ func (a *app) revoke(ctx context.Context, name string, reason inkan.RevocationRe
 	if err != nil {
 		return err
 	}
-	if o.Version != nil && !yes && a.interactive() {
-		sure, err := a.asker().yes(fmt.Sprintf("Revoke the certificate %s (%s), valid until %s, for good?",
-			name, namesShort(o.Version.Identifiers), stamp(o.Version.Pairs[0].Leaf.NotAfter)), "no")
+	if o.Version != nil && !yes && a.Interactive() {
+		sure, err := a.Asker().Yes(fmt.Sprintf("Revoke the certificate %s (%s), valid until %s, for good?",
+			name, namesShort(o.Version.Identifiers), term.Stamp(o.Version.Pairs[0].Leaf.NotAfter)), "no")
 		if err != nil || !sure {
 			return err
 		}
@@ -77,15 +78,15 @@ func (a *app) revoke(ctx context.Context, name string, reason inkan.RevocationRe
 		return failures{{name: name, err: err}}
 	}
 	a.changed = true
-	a.say("%s: %s at %s", a.paint(bold, name), a.paint(red, "revoked"), a.caTitle(ctx, o.Version.Pairs[0].CA))
+	a.Say("%s: %s at %s", a.Paint(term.Bold, name), a.Paint(term.Red, "revoked"), a.CATitle(ctx, o.Version.Pairs[0].CA))
 	if remove {
 		return a.delete(ctx, m, name)
 	}
 	if o.Request != nil && reason == inkan.KeyCompromise && (o.Request.Key.Mode == inkan.KeyReuse || o.Request.Key.Mode == inkan.KeyGiven) {
-		a.warn("certificate %s would keep its compromised key: inkan reconfigure %s --reuse-key=false", name, name)
+		a.Warn("certificate %s would keep its compromised key: inkan reconfigure %s --reuse-key=false", name, name)
 	}
-	a.say("  a new one:     inkan renew --name %s --force", name)
-	a.say("  no longer:     inkan delete %s", name)
+	a.Say("  a new one:     inkan renew --name %s --force", name)
+	a.Say("  no longer:     inkan delete %s", name)
 	return nil
 }
 
@@ -101,12 +102,12 @@ first (inkan revoke --delete) if it must not be used any more.`,
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			ctx := cmd.Context()
-			m, err := a.manager(ctx)
+			m, err := a.Manager(ctx)
 			if err != nil {
 				return err
 			}
-			if !yes && a.interactive() {
-				sure, err := a.asker().yes("Delete "+strings.Join(names, " ")+" with all versions and keys?", "no")
+			if !yes && a.Interactive() {
+				sure, err := a.Asker().Yes("Delete "+strings.Join(names, " ")+" with all versions and keys?", "no")
 				if err != nil || !sure {
 					return err
 				}
@@ -132,22 +133,22 @@ func (a *app) delete(ctx context.Context, m *engine.Manager, name string) error 
 		return err
 	}
 	a.changed = true
-	a.say("%s: deleted", a.paint(bold, name))
+	a.Say("%s: deleted", a.Paint(term.Bold, name))
 	if o.Version != nil && !revoked(o) {
-		a.paragraph("  ", "it stays valid until "+until(o.Version.Pairs[0].Leaf.NotAfter, time.Now())+"; only its CA can revoke it now")
+		a.Paragraph("  ", "it stays valid until "+term.Until(o.Version.Pairs[0].Leaf.NotAfter, time.Now())+"; only its CA can revoke it now")
 	}
 	var paths []string
 	for _, t := range o.Targets {
 		paths = append(paths, pathsOf(t.Deployed.Receipt)...)
 	}
 	if len(paths) > 0 {
-		a.say("  these files stay where they are:")
+		a.Say("  these files stay where they are:")
 		for _, p := range paths {
-			a.say("    %s", p)
+			a.Say("    %s", p)
 		}
 	}
 	if fromConfig {
-		a.warn("certificate %s stands in the configuration file, so inkan apply issues it again", name)
+		a.Warn("certificate %s stands in the configuration file, so inkan apply issues it again", name)
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net/url"
 	"os"
 	"regexp"
 	"runtime/debug"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/net/http/httpproxy"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/plug"
@@ -35,16 +33,17 @@ const (
 type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
+
 func (e usageError) Unwrap() error { return e.err }
 
 // execute runs the command and returns the exit status.
 func (a *app) execute(ctx context.Context) int {
-	defer a.close()
+	defer a.Close()
 	cmd := a.rootCommand()
 	cmd.SetArgs(joinListenAddress(a.args))
-	cmd.SetIn(a.stdin)
-	cmd.SetOut(a.stdout)
-	cmd.SetErr(a.stderr)
+	cmd.SetIn(a.Stdin)
+	cmd.SetOut(a.Stdout)
+	cmd.SetErr(a.Stderr)
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		if a.detailed && !a.changed {
@@ -89,8 +88,8 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	f := cmd.PersistentFlags()
 	f.StringVar(&a.DataDir, "data", "", "keep state in `DIR` (default: /var/lib/inkan as root, else the XDG data home)")
 	f.StringVar(&a.ConfigFile, "config", "", "read the configuration `FILE` (default: /etc/inkan/inkan.yaml as root, else the XDG config home)")
-	f.BoolVar(&a.json, "json", false, "write JSON to standard output")
-	f.BoolVarP(&a.quiet, "quiet", "q", false, "write nothing but errors")
+	f.BoolVar(&a.JSON, "json", false, "write JSON to standard output")
+	f.BoolVarP(&a.Quiet, "quiet", "q", false, "write nothing but errors")
 	f.CountVarP(&a.verbose, "verbose", "v", "tell more; twice tells every decision")
 	f.BoolVar(&a.detailed, "detailed-exitcode", false, "exit with 0 if something changed, 2 if not, 1 on failure, 64 on wrong usage")
 	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
@@ -174,18 +173,4 @@ func version() string {
 		return "unknown"
 	}
 	return at.Version
-}
-
-// proxyFunc answers from the environment this program was started with.
-func (m *Machine) proxyFunc() func(*url.URL) (*url.URL, error) {
-	first := func(names ...string) string {
-		for _, n := range names {
-			if m.env[n] != "" {
-				return m.env[n]
-			}
-		}
-		return ""
-	}
-	c := httpproxy.Config{HTTPSProxy: first("HTTPS_PROXY", "https_proxy"), HTTPProxy: first("HTTP_PROXY", "http_proxy"), NoProxy: first("NO_PROXY", "no_proxy")}
-	return c.ProxyFunc()
 }

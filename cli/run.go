@@ -11,6 +11,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 // carryOut runs a plan, tells how it went and turns what failed into an error.
@@ -18,7 +19,7 @@ import (
 func (a *app) carryOut(ctx context.Context, m *engine.Manager, p *engine.Plan) (*engine.Report, error) {
 	pr := a.follow(ctx, m)
 	report := m.Run(ctx, p)
-	pr.end()
+	pr.End()
 	looking, stop := context.WithTimeout(ctx, quickLook)
 	defer stop()
 	var all failures
@@ -74,11 +75,11 @@ func unfinished(report *engine.Report) (err error) {
 // finish ends a command that ran a plan: with the results in JSON, or as tell
 // says them.
 func (a *app) finish(report *engine.Report, err error, tell func()) error {
-	if !a.json {
+	if !a.JSON {
 		tell()
 		return err
 	}
-	if jsonErr := a.writeJSON(results(report)); jsonErr != nil {
+	if jsonErr := a.WriteJSON(results(report)); jsonErr != nil {
 		return jsonErr
 	}
 	return err
@@ -119,27 +120,27 @@ func (a *app) sayResults(ctx context.Context, report *engine.Report) {
 	for _, r := range report.Results {
 		var places []string
 		for _, t := range r.Deployed {
-			places = append(places, a.targetTitle(ctx, t))
+			places = append(places, a.TargetTitle(ctx, t))
 		}
 		text := ""
 		switch {
 		case r.Issued && r.Version != nil:
-			text = "new certificate, valid until " + until(r.Version.Pairs[0].Leaf.NotAfter, now)
+			text = "new certificate, valid until " + term.Until(r.Version.Pairs[0].Leaf.NotAfter, now)
 			if len(places) > 0 {
 				text += "; deployed: " + strings.Join(places, ", ")
 			}
 		case len(places) > 0:
 			text = "deployed: " + strings.Join(places, ", ")
 		case pending(&r):
-			text = "not yet: " + a.inWords(ctx, r.Err.Error())
+			text = "not yet: " + a.InWords(ctx, r.Err.Error())
 		case r.Err != nil:
 			continue
 		case len(r.Waits) > 0:
-			text = "nothing to do; " + a.inWords(ctx, stepWords(r.Waits[len(r.Waits)-1], now))
+			text = "nothing to do; " + a.InWords(ctx, stepWords(r.Waits[len(r.Waits)-1], now))
 		default:
 			text = "nothing to do"
 		}
-		a.item(r.Name, text)
+		a.Item(r.Name, text)
 	}
 }
 

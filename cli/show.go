@@ -13,6 +13,7 @@ import (
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/state"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 // shownEvents is how many events show tells.
@@ -72,7 +73,7 @@ type deploymentDetails struct {
 }
 
 func (a *app) show(ctx context.Context, name string) error {
-	m, err := a.manager(ctx)
+	m, err := a.Manager(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,8 +99,8 @@ func (a *app) show(ctx context.Context, name string) error {
 	if d.Events, err = lastEvents(ctx, m.Store, name, now); err != nil {
 		return err
 	}
-	if a.json {
-		if err := a.writeJSON(d); err != nil {
+	if a.JSON {
+		if err := a.WriteJSON(d); err != nil {
 			return err
 		}
 	} else {
@@ -149,7 +150,7 @@ func subjectOf(c *x509.Certificate) string {
 func (a *app) deploymentsOf(ctx context.Context, o *engine.Observed) []deploymentDetails {
 	list := []deploymentDetails{}
 	for _, t := range o.Targets {
-		d := deploymentDetails{Target: t.Name, Title: a.targetTitle(ctx, t.Name), Status: t.Deployed.Status, Paths: pathsOf(t.Deployed.Receipt),
+		d := deploymentDetails{Target: t.Name, Title: a.TargetTitle(ctx, t.Name), Status: t.Deployed.Status, Paths: pathsOf(t.Deployed.Receipt),
 			At: t.Deployed.At, Next: t.Deployed.Next, LastError: t.Deployed.LastError}
 		switch {
 		case !t.Here:
@@ -188,72 +189,54 @@ func lastEvents(ctx context.Context, s inkan.Store, name string, now time.Time) 
 }
 
 func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
-	a.say("%s  %s", a.paint(bold, d.Name), a.paint(statusColour(d.Status), d.Status))
+	a.Say("%s  %s", a.Paint(term.Bold, d.Name), a.Paint(statusColour(d.Status), d.Status))
 	if d.Status != statusOK {
-		a.paragraph("  ", d.Reason)
+		a.Paragraph("  ", d.Reason)
 	}
 	if r := o.Request; r != nil {
 		a.sayRequest(ctx, d, r)
 	}
 	a.sayForce(ctx, d, o, now)
 	if len(d.Deployments) > 0 {
-		a.section("deployments")
+		a.Section("deployments")
 		for _, t := range d.Deployments {
 			a.sayDeployment(t, now)
 		}
 	}
 	if len(d.Versions) > 1 {
-		a.section("versions")
+		a.Section("versions")
 		for _, v := range slices.Backward(d.Versions) {
 			mark := ""
 			if v.InForce {
-				mark = a.paint(green, "  in force")
+				mark = a.Paint(term.Green, "  in force")
 			}
-			a.say("  %3d  %s to %s  %s%s", v.Seq, stamp(v.NotBefore)[:10], stamp(v.NotAfter)[:10], v.Serial, mark)
+			a.Say("  %3d  %s to %s  %s%s", v.Seq, term.Stamp(v.NotBefore)[:10], term.Stamp(v.NotAfter)[:10], v.Serial, mark)
 		}
 	}
 	if len(d.Events) > 0 {
-		a.section("events")
+		a.Section("events")
 		for _, e := range d.Events {
 			text := e.Message
 			if e.Target != "" {
-				text = strings.TrimSuffix(a.targetTitle(ctx, e.Target)+": "+text, ": ")
+				text = strings.TrimSuffix(a.TargetTitle(ctx, e.Target)+": "+text, ": ")
 			}
-			head := fmt.Sprintf("  %s  %-13s ", stamp(e.At), e.Kind)
-			for _, line := range wrap(a.inWords(ctx, text), width(a.stdout)-len(head)) {
-				a.say("%s", strings.TrimRight(head+line, " "))
+			head := fmt.Sprintf("  %s  %-13s ", term.Stamp(e.At), e.Kind)
+			for _, line := range term.Wrap(a.InWords(ctx, text), term.Width(a.Stdout)-len(head)) {
+				a.Say("%s", strings.TrimRight(head+line, " "))
 				head = strings.Repeat(" ", len(head))
 			}
 		}
 	}
 }
 
-func (t *Terminal) section(title string) {
-	t.say("")
-	t.say("%s", t.paint(dim, title))
-}
-
-// field writes one named value.
-func (t *Terminal) field(name, value string) {
-	if value == "" {
-		return
-	}
-	for i, line := range wrap(value, width(t.stdout)-15) {
-		if i > 0 {
-			name = ""
-		}
-		t.say("  %-12s %s", name, line)
-	}
-}
-
 func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord) {
-	a.section("request")
-	a.field("names", strings.Join(values(r.Identifiers), " "))
+	a.Section("request")
+	a.Field("names", strings.Join(values(r.Identifiers), " "))
 	var cas []string
 	for _, ca := range r.CAs {
-		cas = append(cas, a.caTitle(ctx, ca))
+		cas = append(cas, a.CATitle(ctx, ca))
 	}
-	a.field("CA", strings.Join(cas, ", then ")+", account "+r.Account)
+	a.Field("CA", strings.Join(cas, ", then ")+", account "+r.Account)
 	key := joinWords(r.KeyTypes)
 	switch {
 	case r.CSR != nil:
@@ -265,99 +248,99 @@ func (a *app) sayRequest(ctx context.Context, d *details, r *inkan.RequestRecord
 	default:
 		key += ", a new one on each renewal"
 	}
-	a.field("key", key)
+	a.Field("key", key)
 	if r.Profile != "" {
 		word := ", preferred"
 		if r.RequireProfile {
 			word = ", required"
 		}
-		a.field("profile", r.Profile+word)
+		a.Field("profile", r.Profile+word)
 	}
-	a.field("chain", r.PreferredChain)
+	a.Field("chain", r.PreferredChain)
 	if r.Lifetime > 0 {
-		a.field("lifetime", roughly(r.Lifetime))
+		a.Field("lifetime", term.Roughly(r.Lifetime))
 	}
 	for _, v := range r.Validations {
-		a.field("validation", a.validationTitle(ctx, v))
+		a.Field("validation", a.ValidationTitle(ctx, v))
 	}
 	if r.AllowSubset {
-		a.field("subset", "names that the CA refuses are left out")
+		a.Field("subset", "names that the CA refuses are left out")
 	}
 	origin := map[string]string{inkan.OriginCLI: "the command line", inkan.OriginConfig: "the configuration file",
 		inkan.OriginImport: "an import", inkan.OriginAPI: "the API"}[d.Origin]
-	a.field("asked by", origin)
+	a.Field("asked by", origin)
 }
 
 func (a *app) sayForce(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
 	if o.Version == nil {
 		return
 	}
-	a.section("in force")
-	a.field("valid", fmt.Sprintf("%s to %s, %s", stamp(d.NotBefore), stamp(d.NotAfter), when(d.NotAfter, now)))
-	a.field("serial", d.Serial)
-	a.field("SHA-256", d.Fingerprint)
+	a.Section("in force")
+	a.Field("valid", fmt.Sprintf("%s to %s, %s", term.Stamp(d.NotBefore), term.Stamp(d.NotAfter), term.When(d.NotAfter, now)))
+	a.Field("serial", d.Serial)
+	a.Field("SHA-256", d.Fingerprint)
 	for i, c := range d.Chain {
 		name := ""
 		if i == 0 {
 			name = "chain"
 		}
-		a.field(name, c.Subject)
+		a.Field(name, c.Subject)
 		if i == len(d.Chain)-1 && c.Issuer != c.Subject {
-			a.field("", c.Issuer)
+			a.Field("", c.Issuer)
 		}
 	}
 	if d.Chains > 1 {
-		a.field("", fmt.Sprintf("(%s more offered by the CA)", count(d.Chains-1, "chain")))
+		a.Field("", fmt.Sprintf("(%s more offered by the CA)", count(d.Chains-1, "chain")))
 	}
 	switch {
 	case d.Status == statusRevoked || d.Status == statusUnmanaged:
 	case d.Renews.After(now):
-		a.field("renewal", when(d.Renews, now)+": "+a.inWords(ctx, d.why))
+		a.Field("renewal", term.When(d.Renews, now)+": "+a.InWords(ctx, d.why))
 	default:
-		a.field("renewal", a.inWords(ctx, d.why))
+		a.Field("renewal", a.InWords(ctx, d.why))
 	}
 	ari := o.State.ARI
 	if ari.N == o.Current.N && !ari.Looked.IsZero() {
-		advice := "asked " + when(ari.Looked, now)
+		advice := "asked " + term.When(ari.Looked, now)
 		switch {
 		case ari.Error != "" && !ari.Failing.IsZero() && now.Sub(ari.Failing) > time.Hour:
-			advice += fmt.Sprintf(", in vain since %s: %s", stamp(ari.Failing), ari.Error)
+			advice += fmt.Sprintf(", in vain since %s: %s", term.Stamp(ari.Failing), ari.Error)
 		case ari.Error != "":
 			advice += ": " + ari.Error
 		case !ari.Start.IsZero():
-			advice += fmt.Sprintf(": renew between %s and %s", stamp(ari.Start), stamp(ari.End))
+			advice += fmt.Sprintf(": renew between %s and %s", term.Stamp(ari.Start), term.Stamp(ari.End))
 		}
 		if ari.ExplanationURL != "" {
 			advice += " (" + ari.ExplanationURL + ")"
 		}
-		a.field("CA's advice", advice)
+		a.Field("CA's advice", advice)
 	}
 }
 
 func (a *app) sayDeployment(t deploymentDetails, now time.Time) {
-	colour := yellow
+	colour := term.Yellow
 	switch t.Status {
 	case inkan.DeployAccepted:
-		colour = green
+		colour = term.Green
 	case inkan.DeployFailed:
-		colour = red
+		colour = term.Red
 	}
-	state := a.paint(colour, t.Status)
+	state := a.Paint(colour, t.Status)
 	if !t.At.IsZero() {
-		state += " " + when(t.At, now)
+		state += " " + term.When(t.At, now)
 	}
-	a.say("  %s: %s", t.Title, state)
+	a.Say("  %s: %s", t.Title, state)
 	for _, p := range t.Paths {
-		a.say("    %s", p)
+		a.Say("    %s", p)
 	}
 	if t.LastError != nil && t.Status != inkan.DeployAccepted {
-		a.paragraph("    ", t.LastError.Message)
+		a.Paragraph("    ", t.LastError.Message)
 		for _, h := range t.LastError.Hints {
-			a.paragraph("    hint: ", h)
+			a.Paragraph("    hint: ", h)
 		}
 	}
 	if !t.Next.IsZero() {
-		a.say("    next try %s", instant(t.Next, now))
+		a.Say("    next try %s", term.Instant(t.Next, now))
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
+	"github.com/inkan-acme/inkan/machine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -83,7 +84,7 @@ func (a *app) snippetKindCommand(k snippetKind) *cobra.Command {
 			if args[0] == "alb" {
 				text = albRedirect(value)
 			}
-			_, err = fmt.Fprint(a.stdout, text)
+			_, err = fmt.Fprint(a.Stdout, text)
 			return err
 		},
 	}
@@ -127,21 +128,21 @@ func (a *app) thumbprint(ctx context.Context, r *requestFlags) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	n := accountName{ca, orDefault(r.account)}
-	if err := inkan.CheckName(n.account); err != nil {
+	n := machine.Account{CA: ca, Name: orDefault(r.account)}
+	if err := inkan.CheckName(n.Name); err != nil {
 		return "", err
 	}
-	rec, err := a.loadAccount(ctx, n)
+	rec, err := a.LoadAccount(ctx, n)
 	if err != nil {
 		return "", err
 	}
 	if rec.Key == nil {
-		return "", inkan.Errorf(inkan.Operator, "account "+n.account+" at "+ca, "there is none yet, so it has no thumbprint").
+		return "", inkan.Errorf(inkan.Operator, "account "+n.Name+" at "+ca, "there is none yet, so it has no thumbprint").
 			WithHint("make it with: inkan account register --ca %s --agree-tos", ca)
 	}
 	key, err := rec.Key.Open()
 	if err != nil {
-		return "", inkan.Errorf(inkan.KindOf(err), "account "+n.account+" at "+ca, "its key: %w", err)
+		return "", inkan.Errorf(inkan.KindOf(err), "account "+n.Name+" at "+ca, "its key: %w", err)
 	}
 	return acme.Thumbprint(key)
 }

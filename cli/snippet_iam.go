@@ -50,7 +50,7 @@ zone of the account.`,
 					return usageError{errors.New("the address " + id.Value + " has no dns-01")}
 				}
 			}
-			_, err = a.stdout.Write(aws.PolicyRoute53(zones, values(ids)))
+			_, err = a.Stdout.Write(aws.PolicyRoute53(zones, values(ids)))
 			return err
 		},
 	}
@@ -82,7 +82,7 @@ to http-01 challenges there (challenges).`,
 			if !ok {
 				return usageError{errors.New(plug.Unknown("--access", access, words))}
 			}
-			_, err := a.stdout.Write(aws.PolicyS3(bucket, prefix, kind, acl))
+			_, err := a.Stdout.Write(aws.PolicyS3(bucket, prefix, kind, acl))
 			return err
 		},
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 // The words for the state of a certificate, one at a time: the first that
@@ -34,13 +35,13 @@ const (
 func statusColour(word string) string {
 	switch word {
 	case statusOK:
-		return green
+		return term.Green
 	case statusDamaged, statusExpired, statusFailing, statusRevoked:
-		return red
+		return term.Red
 	case statusUnmanaged:
-		return dim
+		return term.Dim
 	}
-	return yellow
+	return term.Yellow
 }
 
 // summary is what list tells about one certificate, in JSON and in the table.
@@ -69,7 +70,7 @@ type summary struct {
 func (a *app) summarise(ctx context.Context, o *engine.Observed, now time.Time) summary {
 	s := summary{Name: o.Name, Paths: []string{}, LastError: o.State.LastError}
 	s.Status, s.Reason, s.Next = statusOf(o, now)
-	s.Reason = a.inWords(ctx, s.Reason)
+	s.Reason = a.InWords(ctx, s.Reason)
 	s.Renews, s.why = renewalOf(o, now)
 	if o.Request != nil {
 		s.ids, s.CA, s.KeyType = o.Request.Identifiers, o.Request.CAs[0], o.Request.KeyTypes[0]
@@ -141,7 +142,7 @@ func statusOf(o *engine.Observed, now time.Time) (word, reason string, next time
 	case revoked(o):
 		return statusRevoked, reason, next
 	case o.Version != nil && !o.Version.Pairs[0].Leaf.NotAfter.After(now):
-		why := "it expired " + instant(o.Version.Pairs[0].Leaf.NotAfter, now)
+		why := "it expired " + term.Instant(o.Version.Pairs[0].Leaf.NotAfter, now)
 		switch {
 		case o.State.Attempts >= engine.MaxAttempts:
 			return statusExpired, why + "; " + reason, time.Time{}
@@ -199,7 +200,7 @@ func stepWords(s engine.Step, now time.Time) string {
 	if s.At.IsZero() {
 		return s.Reason
 	}
-	return strings.NewReplacer("the next try is then", "the next try is "+when(s.At, now), "its order goes on then", "its order goes on "+when(s.At, now)).Replace(s.Reason)
+	return strings.NewReplacer("the next try is then", "the next try is "+term.When(s.At, now), "its order goes on then", "its order goes on "+term.When(s.At, now)).Replace(s.Reason)
 }
 
 func revoked(o *engine.Observed) bool {

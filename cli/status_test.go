@@ -10,6 +10,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/term"
 )
 
 func testLeaf(t *testing.T, from time.Time, days int) *x509.Certificate {
@@ -100,7 +101,7 @@ func TestRenewalOf(t *testing.T) {
 	if left := issued.AddDate(0, 0, 90).Sub(at); left < 30*24*time.Hour || left > 32*24*time.Hour {
 		t.Errorf("%v are left at the renewal", left)
 	}
-	if !strings.Contains(why, stamp(at)) && !strings.Contains(why, stamp(at.Add(-time.Second))) {
+	if !strings.Contains(why, term.Stamp(at)) && !strings.Contains(why, term.Stamp(at.Add(-time.Second))) {
 		t.Errorf("at %v, but the plan says %q", at, why)
 	}
 	pick := issued.AddDate(0, 0, 20)

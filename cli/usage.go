@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -28,11 +29,11 @@ func grouped(root *cobra.Command, group, title string, commands ...*cobra.Comman
 // usage writes how a command is called, in lines that fit the terminal.
 func (a *app) usage(cmd *cobra.Command) error {
 	w := cmd.OutOrStdout()
-	columns := width(a.stdout)
+	columns := term.Width(a.Stdout)
 	if columns == 0 {
 		columns = 80
 	}
-	fmt.Fprintf(w, "%s\n", a.paint(dim, "usage"))
+	fmt.Fprintf(w, "%s\n", a.Paint(term.Dim, "usage"))
 	if cmd.Runnable() && !cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(w, "  %s\n", cmd.UseLine())
 	}
@@ -44,7 +45,7 @@ func (a *app) usage(cmd *cobra.Command) error {
 		groups = []*cobra.Group{{Title: "commands"}}
 	}
 	for _, g := range groups {
-		fmt.Fprintf(w, "\n%s\n", a.paint(dim, g.Title))
+		fmt.Fprintf(w, "\n%s\n", a.Paint(term.Dim, g.Title))
 		var rows [][2]string
 		for _, c := range cmd.Commands() {
 			if c.GroupID == g.ID && c.IsAvailableCommand() {
@@ -58,7 +59,7 @@ func (a *app) usage(cmd *cobra.Command) error {
 		flags *pflag.FlagSet
 	}{{"flags", cmd.LocalFlags()}, {"flags of every command", cmd.InheritedFlags()}} {
 		if rows := flagsOf(s.flags); len(rows) > 0 {
-			fmt.Fprintf(w, "\n%s\n", a.paint(dim, s.title))
+			fmt.Fprintf(w, "\n%s\n", a.Paint(term.Dim, s.title))
 			a.columns(w, rows, 26, columns)
 		}
 	}
@@ -73,12 +74,12 @@ func (a *app) usage(cmd *cobra.Command) error {
 func (a *app) columns(w io.Writer, rows [][2]string, n, screen int) {
 	margin := strings.Repeat(" ", n+4)
 	for _, r := range rows {
-		line := "  " + a.paint(bold, r[0])
-		if length(r[0]) > n {
+		line := "  " + a.Paint(term.Bold, r[0])
+		if term.Length(r[0]) > n {
 			line += "\n" + margin
 		} else {
-			line += strings.Repeat(" ", n-length(r[0])+2)
+			line += strings.Repeat(" ", n-term.Length(r[0])+2)
 		}
-		fmt.Fprintln(w, line+strings.Join(wrap(r[1], screen-len(margin)-1), "\n"+margin))
+		fmt.Fprintln(w, line+strings.Join(term.Wrap(r[1], screen-len(margin)-1), "\n"+margin))
 	}
 }

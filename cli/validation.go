@@ -127,12 +127,12 @@ func (a *app) validation(ctx context.Context, w way) (inkan.Validation, error) {
 
 // hostSolver keeps the options of a solver in the Host store.
 func (a *app) hostSolver(ctx context.Context, kind string, options map[string]any) (inkan.Validation, error) {
-	name, err := a.hostRecord(ctx, state.HostSolvers, kind, options)
+	name, err := a.SaveOptions(ctx, state.HostSolvers, kind, options)
 	if err != nil {
 		return inkan.Validation{}, err
 	}
-	_, err = a.solver(ctx, name)
-	return inkan.Validation{Type: a.plugins().Solvers.Challenge(kind), Solver: name}, err
+	_, err = a.Solver(ctx, name)
+	return inkan.Validation{Type: a.Plugins().Solvers.Challenge(kind), Solver: name}, err
 }
 
 // configSolver finds [PATTERN=]NAME in the configuration file.
@@ -148,7 +148,7 @@ func (a *app) configSolver(ctx context.Context, value string) (inkan.Validation,
 		}
 		pattern = id.Value
 	}
-	cfg, err := a.config()
+	cfg, err := a.Config()
 	if err != nil {
 		return v, err
 	}
@@ -159,6 +159,6 @@ func (a *app) configSolver(ctx context.Context, value string) (inkan.Validation,
 	if v = (inkan.Validation{Match: pattern, Type: cfg.Challenge(name), Solver: name}); v.Type == "" {
 		return v, inkan.Errorf(inkan.Operator, "configuration", "%s", plug.Unknown("solver", name, cfg.Solvers()))
 	}
-	_, err = a.solver(ctx, name)
+	_, err = a.Solver(ctx, name)
 	return v, err
 }

@@ -12,10 +12,10 @@ func (a *app) versionCommand() *cobra.Command {
 		Short: "Show the version of inkan",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			if a.json {
-				return a.writeJSON(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
+			if a.JSON {
+				return a.WriteJSON(map[string]string{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH})
 			}
-			a.say("inkan %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			a.Say("inkan %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return nil
 		},
 	}

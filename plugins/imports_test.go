@@ -22,6 +22,8 @@ const module = "github.com/inkan-acme/inkan"
 // mistake, so that each new one gets its place on purpose.
 var layers = [][]string{
 	{"cmd", "bench", "examples", "scripts"},
+	{"cli"},
+	{"machine"},
 	{"config", "web", "compat", "migrate", "check", "doctor", "plugins"},
 	{"engine", "serve", "acme", "solve", "dns", "store", "seal", "deploy", "notify", "aws", "process"},
 	{"plug"},
@@ -30,7 +32,7 @@ var layers = [][]string{
 
 // knowsState may import internal/state: programs of others get what they need of
 // it from the engine.
-var knowsState = []string{"engine", "serve", "cmd", "bench"}
+var knowsState = []string{"engine", "serve", "machine", "cli", "bench"}
 
 // neighbours may import each other although they share a layer: the programs.
 var neighbours = []string{"cmd", "bench", "examples", "scripts"}
@@ -184,6 +186,9 @@ func TestRulesRefuse(t *testing.T) {
 	}{
 		{"cmd/inkan", module + "/config", true},
 		{"plugins", module + "/deploy", true},
+		{"cmd/inkan", module + "/cli", true},
+		{"cli", module + "/machine", true},
+		{"machine", module + "/config", true},
 		{"engine", module + "/internal/state", true},
 		{"serve", module + "/internal/state", true},
 		{"deploy", module + "/internal/durable", true},
@@ -195,6 +200,8 @@ func TestRulesRefuse(t *testing.T) {
 		{".", "golang.org/x/net/idna", true},
 		{"deploy", module + "/store", false},
 		{"serve", module + "/engine", false},
+		{"machine", module + "/cli", false},
+		{"config", module + "/machine", false},
 		{"engine", module + "/acme", false},
 		{"engine", module + "/plug", false},
 		{"store", module + "/internal/state", false},

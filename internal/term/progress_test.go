@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"bytes"
@@ -30,8 +30,8 @@ func screen(out string) []string {
 	return lines[:len(lines)-1]
 }
 
-func liveProgress(b *bytes.Buffer) *progress {
-	return &progress{t: &Terminal{stderr: b}, shown: true, live: true, width: 80, all: map[string]*running{}, words: func(s string) string { return s },
+func liveProgress(b *bytes.Buffer) *Progress {
+	return &Progress{t: &Terminal{Stderr: b}, Shown: true, Live: true, width: 80, all: map[string]*running{}, words: func(s string) string { return s },
 		stop: make(chan struct{}), stopped: closed()}
 }
 
@@ -47,27 +47,27 @@ func TestProgressOfMany(t *testing.T) {
 	var b bytes.Buffer
 	p := liveProgress(&b)
 	for i := range 20 {
-		p.tell(fmt.Sprintf("n%02d.example", i), "ordering")
+		p.Tell(fmt.Sprintf("n%02d.example", i), "ordering")
 	}
-	p.tell("n03.example", strings.Repeat("long ", 40))
+	p.Tell("n03.example", strings.Repeat("long ", 40))
 	lines := screen(b.String())
 	if len(lines) != maxLines+1 || !strings.Contains(lines[0], "n03.example: long") || !strings.Contains(lines[8], "and 12 more, 0 done") {
 		t.Fatalf("the screen shows\n%s", strings.Join(lines, "\n"))
 	}
 	for _, l := range lines {
-		if length(l) >= 80 {
-			t.Errorf("a line of %d columns: %s", length(l), l)
+		if Length(l) >= 80 {
+			t.Errorf("a line of %d columns: %s", Length(l), l)
 		}
 	}
-	p.finished("n03.example", nil)
-	p.finished("n04.example", errors.New("broken"))
-	p.finished("never.example", nil)
+	p.Finished("n03.example", nil)
+	p.Finished("n04.example", errors.New("broken"))
+	p.Finished("never.example", nil)
 	lines = screen(b.String())
 	if len(lines) != 2+maxLines+1 || !strings.HasSuffix(lines[0], "n03.example: done") || !strings.HasSuffix(lines[1], "n04.example: failed at: ordering") ||
 		!strings.Contains(lines[len(lines)-1], "and 10 more, 2 done") {
 		t.Fatalf("the screen shows\n%s", strings.Join(lines, "\n"))
 	}
-	p.end()
+	p.End()
 	if lines = screen(b.String()); len(lines) != 2 {
 		t.Errorf("at the end the screen shows\n%s", strings.Join(lines, "\n"))
 	}
@@ -77,13 +77,13 @@ func TestProgressOfMany(t *testing.T) {
 func TestProgressInPlainLines(t *testing.T) {
 	var b bytes.Buffer
 	p := liveProgress(&b)
-	p.live = false
+	p.Live = false
 	for range 3 {
-		p.tell("a.example", "ordering")
+		p.Tell("a.example", "ordering")
 	}
-	p.tell("a.example", "validating")
-	p.finished("a.example", nil)
-	p.end()
+	p.Tell("a.example", "validating")
+	p.Finished("a.example", nil)
+	p.End()
 	if out := b.String(); out != "   0.0s  a.example: ordering\n   0.0s  a.example: validating\n" {
 		t.Errorf("it says\n%s", out)
 	}

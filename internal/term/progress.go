@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"fmt"
@@ -14,14 +14,14 @@ const maxLines = 8
 // redraw is how often the elapsed times on a terminal move.
 const redraw = 100 * time.Millisecond
 
-// progress tells people what happens. On a terminal each certificate in work
+// Progress tells people what happens. On a terminal each certificate in work
 // has a line that is rewritten, and leaves one line when it is done; elsewhere
 // each step is a plain line.
-type progress struct {
+type Progress struct {
 	t     *Terminal
 	words func(string) string // what hash names stand for
-	shown bool                // somebody sees it
-	live  bool                // as lines that are rewritten
+	Shown bool                // somebody sees it
+	Live  bool                // as lines that are rewritten
 	width int
 
 	mu      sync.Mutex
@@ -40,20 +40,20 @@ type running struct {
 	begun      time.Time
 }
 
-// newProgress begins to tell people what happens, unless nobody wants to see it.
+// NewProgress begins to tell people what happens, unless nobody wants to see it.
 // On a terminal its lines are rewritten, unless plain lines are wanted. words
 // turns a step into what people read.
-func (t *Terminal) newProgress(plain bool, words func(step string) string) *progress {
-	p := &progress{t: t, all: map[string]*running{}, words: words}
-	if t.quiet || t.json {
+func (t *Terminal) NewProgress(plain bool, words func(step string) string) *Progress {
+	p := &Progress{t: t, all: map[string]*running{}, words: words}
+	if t.Quiet || t.JSON {
 		return p
 	}
-	p.shown = true
+	p.Shown = true
 	t.mu.Lock()
 	t.following = p
 	t.mu.Unlock()
-	if isTerminal(t.stderr) && !plain && !t.dumb {
-		p.live, p.width = true, width(t.stderr)
+	if isTerminal(t.Stderr) && !plain && !t.Dumb {
+		p.Live, p.width = true, Width(t.Stderr)
 		p.stop, p.stopped = make(chan struct{}), make(chan struct{})
 		go p.tick()
 	}
@@ -61,7 +61,7 @@ func (t *Terminal) newProgress(plain bool, words func(step string) string) *prog
 }
 
 // tick moves the elapsed times until the end.
-func (p *progress) tick() {
+func (p *Progress) tick() {
 	defer close(p.stopped)
 	t := time.NewTicker(redraw)
 	defer t.Stop()
@@ -77,16 +77,16 @@ func (p *progress) tick() {
 	}
 }
 
-// tell tells that the certificate is at a step.
-func (p *progress) tell(name, step string) {
+// Tell tells that the certificate is at a step.
+func (p *Progress) Tell(name, step string) {
 	p.update(name, step, false, nil)
 }
 
-// finished tells that the work on the certificate has ended, with err or well.
-func (p *progress) finished(name string, err error) { p.update(name, "", true, err) }
+// Finished tells that the work on the certificate has ended, with err or well.
+func (p *Progress) Finished(name string, err error) { p.update(name, "", true, err) }
 
-func (p *progress) update(name, step string, done bool, err error) {
-	if !p.shown {
+func (p *Progress) update(name, step string, done bool, err error) {
+	if !p.Shown {
 		return
 	}
 	step = p.words(step)
@@ -107,38 +107,38 @@ func (p *progress) update(name, step string, done bool, err error) {
 	default:
 		r.step = step
 		p.running = append([]*running{r}, slices.DeleteFunc(p.running, func(o *running) bool { return o == r })...)
-		if p.live {
+		if p.Live {
 			p.draw()
 		} else {
-			fmt.Fprintln(p.t.stderr, p.line(r))
+			fmt.Fprintln(p.t.Stderr, p.line(r))
 		}
 	}
 }
 
 // finish takes the certificate off the live lines and leaves one line.
-func (p *progress) finish(r *running, err error) {
+func (p *Progress) finish(r *running, err error) {
 	p.running = slices.DeleteFunc(p.running, func(o *running) bool { return o == r })
 	delete(p.all, r.name)
 	p.done++
-	if !p.live {
+	if !p.Live {
 		return
 	}
 	if err != nil {
-		r.step = p.t.paintErr(red, "failed at: ") + r.step
+		r.step = p.t.PaintErr(Red, "failed at: ") + r.step
 	} else {
-		r.step = p.t.paintErr(green, "done")
+		r.step = p.t.PaintErr(Green, "done")
 	}
 	p.write(p.erase() + p.line(r) + "\n")
 	p.draw()
 }
 
-func (p *progress) line(r *running) string {
-	return fmt.Sprintf("%s  %s: %s", p.t.paintErr(dim, fmt.Sprintf("%6.1fs", time.Since(r.begun).Seconds())), r.name, r.step)
+func (p *Progress) line(r *running) string {
+	return fmt.Sprintf("%s  %s: %s", p.t.PaintErr(Dim, fmt.Sprintf("%6.1fs", time.Since(r.begun).Seconds())), r.name, r.step)
 }
 
 // draw replaces the live lines, in one write, so that nothing flickers. It is
 // called with p.mu held.
-func (p *progress) draw() {
+func (p *Progress) draw() {
 	if !p.paused {
 		p.write(p.erase() + p.lines())
 	}
@@ -146,13 +146,13 @@ func (p *progress) draw() {
 
 // pause takes the live lines away until resume is called, so that a person can
 // be asked.
-func (p *progress) pause() (resume func()) {
+func (p *Progress) pause() (resume func()) {
 	set := func(paused bool) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.paused = paused; paused {
 			p.write(p.erase())
-		} else if p.live {
+		} else if p.Live {
 			p.draw()
 		}
 	}
@@ -160,32 +160,32 @@ func (p *progress) pause() (resume func()) {
 	return func() { set(false) }
 }
 
-func (p *progress) write(s string) {
+func (p *Progress) write(s string) {
 	if s != "" {
-		fmt.Fprint(p.t.stderr, s)
+		fmt.Fprint(p.t.Stderr, s)
 	}
 }
 
 // lines returns the live lines and counts them as drawn.
-func (p *progress) lines() string {
+func (p *Progress) lines() string {
 	var b strings.Builder
 	shown := p.running[:min(len(p.running), maxLines)]
 	for _, r := range shown {
 		short := *r
 		short.name = shorten(r.name, max(p.width/2, 3))
-		short.step = shorten(r.step, max(p.width-1-len("1234.5s  : ")-length(short.name), 3))
+		short.step = shorten(r.step, max(p.width-1-len("1234.5s  : ")-Length(short.name), 3))
 		b.WriteString(p.line(&short) + "\n")
 	}
 	p.drawn = len(shown)
 	if more := len(p.running) - len(shown); more > 0 {
-		b.WriteString(p.t.paintErr(dim, fmt.Sprintf("         and %d more, %d done", more, p.done)) + "\n")
+		b.WriteString(p.t.PaintErr(Dim, fmt.Sprintf("         and %d more, %d done", more, p.done)) + "\n")
 		p.drawn++
 	}
 	return b.String()
 }
 
 // erase returns what takes the live lines off the screen.
-func (p *progress) erase() string {
+func (p *Progress) erase() string {
 	if p.drawn == 0 {
 		return ""
 	}
@@ -194,9 +194,9 @@ func (p *progress) erase() string {
 	return up
 }
 
-// end takes the live lines away for good.
-func (p *progress) end() {
-	if !p.live {
+// End takes the live lines away for good.
+func (p *Progress) End() {
+	if !p.Live {
 		return
 	}
 	close(p.stop)
@@ -204,5 +204,5 @@ func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.write(p.erase())
-	p.live = false
+	p.Live = false
 }

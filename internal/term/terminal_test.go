@@ -1,4 +1,4 @@
-package cli
+package term
 
 import (
 	"bytes"
@@ -25,19 +25,19 @@ func TestWrap(t *testing.T) {
 		{"Bücher für alle", 10, []string{"Bücher für", "alle"}},
 		{"", 5, []string{""}},
 	} {
-		if diff := cmp.Diff(c.want, wrap(c.text, c.n)); diff != "" {
+		if diff := cmp.Diff(c.want, Wrap(c.text, c.n)); diff != "" {
 			t.Errorf("wrap(%q, %d):\n%s", c.text, c.n, diff)
 		}
 	}
 }
 
 func TestTableFits(t *testing.T) {
-	tab := table{header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, elastic: []int{0, 1}}
-	tab.add("a-very-long-name-of-a-certificate.example.com", "another-very-long-name.example.com +99 more", "in 90 days", "in 60 days", "no certificate")
-	tab.add("b.example", "b.example", "-", "-", "ok")
+	tab := Table{Header: []string{"NAME", "NAMES", "EXPIRES", "RENEWS", "STATUS"}, Elastic: []int{0, 1}}
+	tab.Add("a-very-long-name-of-a-certificate.example.com", "another-very-long-name.example.com +99 more", "in 90 days", "in 60 days", "no certificate")
+	tab.Add("b.example", "b.example", "-", "-", "ok")
 	// Nowhere but on a terminal is anything cut.
 	var b bytes.Buffer
-	tab.write(&Terminal{}, &b)
+	tab.Write(&Terminal{}, &b)
 	if !strings.Contains(b.String(), "another-very-long-name.example.com +99 more") {
 		t.Errorf("cut without a terminal:\n%s", b.String())
 	}
@@ -67,37 +67,12 @@ func TestRoughly(t *testing.T) {
 		{0, "0 s"}, {89 * time.Second, "89 s"}, {91 * time.Second, "2 min"}, {time.Hour, "60 min"}, {89 * time.Minute, "89 min"},
 		{2 * time.Hour, "2 h"}, {47 * time.Hour, "47 h"}, {2 * day, "2 days"}, {90*day - time.Second, "90 days"}, {90*day - 2*time.Hour, "89 days"},
 	} {
-		if got := roughly(c.d); got != c.want {
+		if got := Roughly(c.d); got != c.want {
 			t.Errorf("roughly(%v) = %q, want %q", c.d, got, c.want)
 		}
 	}
 	now := time.Date(2026, 11, 22, 15, 4, 0, 0, time.UTC)
-	if got := instant(now.Add(-3*day), now); got != "3 days ago (2026-11-19 15:04 UTC)" {
+	if got := Instant(now.Add(-3*day), now); got != "3 days ago (2026-11-19 15:04 UTC)" {
 		t.Errorf("instant: %q", got)
-	}
-}
-
-func TestJoinListenAddress(t *testing.T) {
-	for _, c := range []struct{ args, want string }{
-		{"issue --standalone a.example", "issue --standalone a.example"},
-		{"issue --standalone 8080 a.example", "issue --standalone=:8080 a.example"},
-		{"issue --standalone 127.0.0.1:80 a.example", "issue --standalone=127.0.0.1:80 a.example"},
-		{"issue --standalone [::1]:80 a.example", "issue --standalone=[::1]:80 a.example"},
-		{"issue --standalone 192.0.2.1", "issue --standalone 192.0.2.1"},
-		{"issue -- --standalone 80", "issue -- --standalone 80"},
-	} {
-		if got := strings.Join(joinListenAddress(strings.Fields(c.args)), " "); got != c.want {
-			t.Errorf("%s became %s", c.args, got)
-		}
-	}
-}
-
-func TestQuote(t *testing.T) {
-	for _, c := range []struct{ word, want string }{
-		{"a.example", "a.example"}, {"*.example", "'*.example'"}, {"", "''"}, {"it's", `'it'\''s'`}, {"systemctl reload nginx", "'systemctl reload nginx'"},
-	} {
-		if got := quote(c.word); got != c.want {
-			t.Errorf("quote(%q) = %s", c.word, got)
-		}
 	}
 }
