@@ -45,11 +45,28 @@ type Deployment struct {
 	Receipt  Receipt         // of the last accepted deployment at this target, or nil
 	Earlier  []TargetReceipt // of the targets of the same certificate that come before this one
 	Attempt  int             // 1 on the first try
+	OpenKey  KeyOpener       // opens the keys of Version
 }
 
-// Receipt tells where a version was put: a path, an ARN, a backup's name. JSON,
-// at most 4 KB, without secrets.
+// KeyPEM returns the private key of a pair of d.Version as PKCS #8 in PEM, or nil
+// when the pair has none: its key is elsewhere.
+func (d *Deployment) KeyPEM(ctx context.Context, p *Pair) ([]byte, error) {
+	if p.Key == nil {
+		return nil, nil
+	}
+	key, err := d.OpenKey.Open(ctx, p.Key, KeyUse{Name: d.Version.Name})
+	if err != nil {
+		return nil, err
+	}
+	return key.PEM()
+}
+
+// Receipt tells where a version was put: a path, an ARN, a backup's name. JSON of
+// at most [MaxReceipt] bytes, without secrets.
 type Receipt = json.RawMessage
+
+// MaxReceipt is the size limit of a Receipt in bytes.
+const MaxReceipt = 4 << 10
 
 // TargetReceipt is a Receipt with the name of its target.
 type TargetReceipt struct {

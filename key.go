@@ -203,24 +203,17 @@ func SPKIHash(pub crypto.PublicKey) (string, error) {
 }
 
 // StoredKey is a private key as the Store keeps it. Form tells how to read
-// Data: "plain" is PKCS #8 in PEM. It does not print its data, and becomes JSON
+// Data: "plain" is PKCS #8 in PEM. A [KeyOpener] opens it. It does not print its data, and becomes JSON
 // only on its way into a Store: a log of a record that holds one is refused, and
 // nobody keeps a placeholder for a key.
 type StoredKey struct {
 	Form string
 	Data []byte
+	SPKI string // hex SHA-256 of its SubjectPublicKeyInfo; "" in records from before 2026-11-29
 }
 
 // PlainKey is the Form of a key that is stored as it is.
 const PlainKey = "plain"
-
-// Open returns the private key.
-func (s *StoredKey) Open() (*PrivateKey, error) {
-	if s.Form != PlainKey {
-		return nil, Errorf(Operator, "private key", "stored in the form %q, which this program cannot open", Printable(s.Form, 40))
-	}
-	return ParseKey(s.Data)
-}
 
 // Equal reports whether both hold the same bytes in the same form.
 func (s *StoredKey) Equal(o *StoredKey) bool {
@@ -237,11 +230,12 @@ func (s *StoredKey) UnmarshalJSON(data []byte) error {
 	var v struct {
 		Form string `json:"form"`
 		Data []byte `json:"data"`
+		SPKI string `json:"spki"`
 	}
 	if err := json.Unmarshal(data, &v); err != nil {
 		return err
 	}
-	*s = StoredKey{Form: v.Form, Data: v.Data}
+	*s = StoredKey{Form: v.Form, Data: v.Data, SPKI: v.SPKI}
 	return nil
 }
 

@@ -37,7 +37,11 @@ type Lease struct {
 // it came from.
 type RequestRecord struct {
 	CertificateRequest
-	Origin     string `json:"origin"` // OriginCLI, OriginConfig, OriginImport, OriginAPI
+	Origin string `json:"origin"` // OriginCLI, OriginConfig, OriginImport, OriginAPI
+	// Source names the configuration that a request of OriginConfig came from, so
+	// that no other configuration over the same Store takes it for one of its own
+	// that was left out. Records that were written before 2026-11-29 have none.
+	Source     string `json:"source,omitempty"`
 	Generation uint64 `json:"generation"`
 	Unmanaged  bool   `json:"unmanaged,omitempty"` // left the configuration file: kept, not renewed
 	Deleted    bool   `json:"deleted,omitempty"`   // a tombstone
@@ -61,6 +65,7 @@ type State struct {
 	Lease     *Lease      `json:"lease,omitempty"`
 	ARI       ARIState    `json:"ari,omitzero"`
 	Renewals  []time.Time `json:"renewals,omitempty"` // of the last seven days
+	Recent    []string    `json:"recent,omitempty"`   // the keys of its last events
 	Revoked   []string    `json:"revoked,omitempty"`  // fingerprints of revoked leaves
 
 	Refusals  []Refusal    `json:"refusals,omitempty"`   // what CAs refused in the last 30 days
@@ -99,9 +104,11 @@ type ARIState struct {
 	Told           bool      `json:"told,omitempty"`   // an event has told of it
 }
 
-// Current is the pointer to the version in force: the commit point.
+// Current is the pointer to the version in force: the commit point. Readers
+// compare N, and K where keys matter.
 type Current struct {
-	N     uint64              `json:"n"` // only grows
+	N     uint64              `json:"n"`           // only grows; decides what may be published
+	K     uint64              `json:"k,omitempty"` // how often the keys of this version were sealed again
 	Seq   uint64              `json:"seq,omitempty"`
 	Top   uint64              `json:"top"` // the highest seq ever published
 	ID    string              `json:"id,omitempty"`
@@ -109,10 +116,19 @@ type Current struct {
 	Pairs map[KeyType]PairSum `json:"pairs,omitempty"` // empty: no version in force
 }
 
-// PairSum holds the checksums of the values of one pair.
+// PairSum says what belongs to one pair of the version in force, and what is
+// asked of it most.
 type PairSum struct {
-	Cert string `json:"cert"`
-	Key  string `json:"key,omitempty"`
+	Value string `json:"value,omitempty"` // checksum of the whole record of the certificate
+	SPKI  string `json:"spki,omitempty"`  // hash of the public key, by which key and certificate belong together
+	Key   string `json:"key,omitempty"`   // checksum of the key as it is stored; sealed keys need not have one
+	// Cert is the checksum of the chains alone. Versions that were published before
+	// 2026-11-29 have it in the place of Value and SPKI.
+	Cert string `json:"cert,omitempty"`
+
+	Fingerprint string    `json:"fingerprint,omitempty"` // SHA-256 of the leaf, in hexadecimal
+	NotBefore   time.Time `json:"not_before,omitzero"`
+	NotAfter    time.Time `json:"not_after,omitzero"`
 }
 
 // Deployed is the state of one certificate at one target of this host.

@@ -40,12 +40,13 @@ type Witness interface {
 	Seen(c Challenge) <-chan struct{}
 }
 
-// Undo is what a Solver wants to be handed back for clean-up: opaque JSON, at
-// most 4 KB, without secrets. It is journalled after Present.
+// Undo is what a Solver wants to be handed back for clean-up: opaque JSON of at
+// most [MaxUndo] bytes, without secrets. It is journalled after Present.
 type Undo = json.RawMessage
 
-// MaxUndo is the size limit of an Undo and of a Receipt in bytes.
-const MaxUndo = 4 << 10
+// MaxUndo is the size limit of an Undo in bytes: the journal of an order for a
+// hundred names holds a hundred of them, and must fit into a value (see [Store]).
+const MaxUndo = 1 << 10
 
 // Challenge is one challenge of one authorization. It holds all that is needed
 // to show and to remove the proof.

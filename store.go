@@ -54,6 +54,7 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // Keys are slash-separated paths of the bytes a-z 0-9 . _ - (and A-Z in the
 // tokens of challenges), at most 1,024 bytes, each element at most 255 and
 // never "", "." or "..". No key is a directory of another key. [CheckKey] tells.
+// A Store takes values of up to [MaxValue] bytes at least.
 //
 // Durable: when Put returns nil, the value survives a power loss. When it
 // returns another error than ErrConflict the value may or may not have been
@@ -85,6 +86,9 @@ type Store interface {
 	// that are never written again with another value.
 	Delete(ctx context.Context, key string) error
 }
+
+// MaxValue is how large a value may be, in bytes, that every Store takes.
+const MaxValue = 256 << 10
 
 // SpaceChecker is an optional ability of a Store: it reports an error (of kind
 // Operator) when fewer than n bytes can be written, so that no order is sent

@@ -33,8 +33,15 @@ type Pair struct {
 	Ask     string
 	CA      string
 	Account string
-	Source  string // "issued", "imported" or "foreign"
+	Source  string // SourceIssued, SourceImported or SourceForeign
 }
+
+// The sources of a pair.
+const (
+	SourceIssued   = "issued"   // by an order of ours
+	SourceImported = "imported" // with its account, from another program
+	SourceForeign  = "foreign"  // somebody else renews it: watched only
+)
 
 // Dir returns "<seq>-<id>", the unique name of the version below its
 // certificate.
@@ -83,33 +90,14 @@ func (p *Pair) Chain() []byte {
 	return bytes.TrimLeft(rest, "\r\n")
 }
 
-// KeyPEM returns the private key as PKCS #8 in PEM, or nil when the pair has
-// none.
-func (p *Pair) KeyPEM() ([]byte, error) {
-	if p.Key == nil {
-		return nil, nil
-	}
-	k, err := p.Key.Open()
-	if err != nil {
-		return nil, err
-	}
-	return k.PEM()
-}
-
-// TLS returns the pair in the form of crypto/tls.
-func (p *Pair) TLS() (*tls.Certificate, error) {
-	if p.Key == nil {
-		return nil, Errorf(Operator, "certificate", "its private key is not here, so it cannot be served")
-	}
-	k, err := p.Key.Open()
-	if err != nil {
-		return nil, err
-	}
-	c := &tls.Certificate{PrivateKey: k.Signer(), Leaf: p.Leaf}
+// TLS returns the pair in the form of crypto/tls. key is its private key, opened
+// by a [KeyOpener].
+func (p *Pair) TLS(key *PrivateKey) *tls.Certificate {
+	c := &tls.Certificate{PrivateKey: key.Signer(), Leaf: p.Leaf}
 	for rest := p.Chains[0]; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
-			return c, nil
+			return c
 		}
 		c.Certificate = append(c.Certificate, block.Bytes)
 	}

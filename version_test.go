@@ -3,6 +3,7 @@ package inkan
 import (
 	"bytes"
 	"crypto/tls"
+	"strings"
 	"testing"
 
 	"github.com/inkan-acme/inkan/internal/testsign"
@@ -22,26 +23,27 @@ func TestPairForms(t *testing.T) {
 	if !bytes.Equal(p.Cert(), testsign.PEM(leaf)) || !bytes.Equal(p.Chain(), testsign.PEM(inter.Cert)) || !bytes.Equal(p.FullChain(), append(p.Cert(), p.Chain()...)) {
 		t.Error("leaf and chain do not add up to the full chain")
 	}
-	keyPEM, err := p.KeyPEM()
+	d := &Deployment{Version: &Version{Name: "a", Pairs: []Pair{p}}}
+	keyPEM, err := d.KeyPEM(t.Context(), &p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := tls.X509KeyPair(p.FullChain(), keyPEM); err != nil {
 		t.Error(err)
 	}
-	c, err := p.TLS()
-	if err != nil || len(c.Certificate) != 2 || !bytes.Equal(c.Certificate[1], inter.Cert.Raw) {
-		t.Errorf("%d certificates, %v", len(c.Certificate), err)
+	c := p.TLS(key)
+	if len(c.Certificate) != 2 || !bytes.Equal(c.Certificate[1], inter.Cert.Raw) {
+		t.Errorf("%d certificates", len(c.Certificate))
 	}
 	alone := Pair{Leaf: leaf, Chains: [][]byte{testsign.PEM(leaf)}}
 	if got := alone.Chain(); len(got) != 0 {
 		t.Errorf("a leaf alone has the chain %q", got)
 	}
-	sealed := Pair{Leaf: leaf, Chains: alone.Chains, Key: &StoredKey{Form: "box", Data: []byte("x")}}
-	if _, err := sealed.KeyPEM(); KindOf(err) != Operator || err == nil {
-		t.Errorf("a sealed key: %v", err)
+	if data, err := d.KeyPEM(t.Context(), &alone); data != nil || err != nil {
+		t.Errorf("a key that is elsewhere: %d bytes, %v", len(data), err)
 	}
-	if _, err := sealed.TLS(); err == nil {
-		t.Error("a sealed key was served")
+	sealed := Pair{Leaf: leaf, Chains: alone.Chains, Key: &StoredKey{Form: "box", Data: []byte("x")}}
+	if _, err := d.KeyPEM(t.Context(), &sealed); KindOf(err) != Operator || !strings.Contains(err.Error(), `"box"`) {
+		t.Errorf("a sealed key: %v", err)
 	}
 }

@@ -65,32 +65,51 @@ func (c *Client) signIn(ctx context.Context) (*account, error) {
 				return nil, err
 			}
 		}
-		return c.use(rec)
+		return c.use(ctx, rec)
 	}
 	rec, _, err = c.establish(ctx, rec, RegisterOptions{AgreeTerms: c.config.AgreeTerms, Contacts: c.config.Contacts})
 	if err != nil {
 		return nil, err
 	}
-	return c.use(rec)
+	return c.use(ctx, rec)
 }
 
 // use makes a complete record the account that signs.
-func (c *Client) use(rec inkan.AccountRecord) (*account, error) {
+func (c *Client) use(ctx context.Context, rec inkan.AccountRecord) (*account, error) {
 	if err := c.mayServe(rec); err != nil {
 		return nil, err
 	}
-	a, err := c.open(rec)
+	a, err := c.open(ctx, rec)
 	if err == nil {
 		c.account.Store(a)
 	}
 	return a, err
 }
 
-// open opens the key of a complete record.
-func (c *Client) open(rec inkan.AccountRecord) (*account, error) {
-	key, err := rec.Key.Open()
+// openKey opens a key of the account.
+func (c *Client) openKey(ctx context.Context, k *inkan.StoredKey) (*inkan.PrivateKey, error) {
+	key, err := c.config.OpenKey.Open(ctx, k, inkan.KeyUse{Account: true, Name: c.name + "/" + c.config.Account})
 	if err != nil {
 		return nil, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
+	}
+	return key, nil
+}
+
+// Thumbprint returns that of the account's key on record (RFC 7638), by which
+// stateless web servers know the account.
+func (c *Client) Thumbprint(ctx context.Context, rec inkan.AccountRecord) (string, error) {
+	key, err := c.openKey(ctx, rec.Key)
+	if err != nil {
+		return "", err
+	}
+	return Thumbprint(key)
+}
+
+// open opens the key of a complete record.
+func (c *Client) open(ctx context.Context, rec inkan.AccountRecord) (*account, error) {
+	key, err := c.openKey(ctx, rec.Key)
+	if err != nil {
+		return nil, err
 	}
 	if err := c.hosts.check(rec.URL); err != nil {
 		return nil, inkan.Errorf(inkan.Operator, c.accountName(), "%w", err).
@@ -182,11 +201,11 @@ func (c *Client) generateKey(kt inkan.KeyType) (*inkan.StoredKey, error) {
 }
 
 func (c *Client) storedKey(key *inkan.PrivateKey) (*inkan.StoredKey, error) {
-	pem, err := key.PEM()
+	stored, err := inkan.StorePlain(key)
 	if err != nil {
 		return nil, inkan.Errorf(inkan.Bug, c.accountName(), "%w", err)
 	}
-	return &inkan.StoredKey{Form: inkan.PlainKey, Data: pem}, nil
+	return stored, nil
 }
 
 // awaitURL re-reads the record until it has a URL or d is over.
@@ -222,9 +241,9 @@ type newAccountPayload struct {
 // the URL. Sent again after a lost reply it returns the same account.
 func (c *Client) register(ctx context.Context, rec inkan.AccountRecord, opts RegisterOptions) (inkan.AccountRecord, *accountObject, error) {
 	op := c.op("new account")
-	key, err := rec.Key.Open()
+	key, err := c.openKey(ctx, rec.Key)
 	if err != nil {
-		return rec, nil, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
+		return rec, nil, err
 	}
 	object, url, err := c.newAccount(ctx, op, key, func(target string) (newAccountPayload, error) {
 		eab, err := c.externalBinding(key, target)

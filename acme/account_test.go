@@ -45,7 +45,7 @@ func TestAccountKeyTypes(t *testing.T) {
 			}
 			w := newWorld(t, testca.Options{}, nil, func(c *Config) { c.KeyType = kt })
 			w.issue("a.example.com")
-			key, err := w.accounts.rec.Key.Open()
+			key, err := inkan.KeyOpener(nil).Open(t.Context(), w.accounts.rec.Key, inkan.KeyUse{})
 			if err != nil {
 				t.Fatal(err)
 			}

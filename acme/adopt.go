@@ -96,7 +96,7 @@ func (c *Client) Adopt(ctx context.Context, key *inkan.PrivateKey, rec inkan.Acc
 	if !rec.Key.Equal(stored) {
 		return AccountInfo{}, inkan.Errorf(inkan.Temporary, op, "another process has made an account of this name meanwhile")
 	}
-	return c.info(rec, object)
+	return c.info(ctx, rec, object)
 }
 
 // ParseAccountKey reads an account key: PEM (PKCS #8, SEC 1, PKCS #1) or a JSON

@@ -226,7 +226,7 @@ func TestRevoke(t *testing.T) {
 		c := w.client
 		if byKey {
 			var err error
-			if key, err = j.record().Key.Open(); err != nil {
+			if key, err = inkan.KeyOpener(nil).Open(t.Context(), j.record().Key, inkan.KeyUse{}); err != nil {
 				t.Fatal(err)
 			}
 			var clientErr error

@@ -115,7 +115,7 @@ func TestAdopt(t *testing.T) {
 	old := newWorld(t, testca.Options{}, nil)
 	old.issue("a.example.com")
 	rec := *old.accounts.rec
-	key, err := rec.Key.Open()
+	key, err := inkan.KeyOpener(nil).Open(t.Context(), rec.Key, inkan.KeyUse{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,6 +43,9 @@ type Config struct {
 	Roots *x509.CertPool                        `json:"-"` // trusted for the CA's own HTTPS; nil is the system's
 	Proxy func(*http.Request) (*url.URL, error) `json:"-"`
 
+	// OpenKey opens the account's key, if it is not stored as it is.
+	OpenKey inkan.KeyOpener `json:"-"`
+
 	UserAgent string    `json:"-"` // "inkan/1.2"; default "inkan"
 	Throttle  *Throttle `json:"-"` // shared by the clients of one CA; nil makes one
 }

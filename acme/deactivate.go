@@ -29,7 +29,7 @@ func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 			return AccountInfo{}, err
 		}
 	}
-	a, err := c.open(rec)
+	a, err := c.open(ctx, rec)
 	if err != nil {
 		return AccountInfo{}, err
 	}

@@ -201,7 +201,7 @@ func TestA11WrongDownload(t *testing.T) {
 				t.Error("another version is in force")
 			}
 			// The private key of a stranger is nowhere, in no log or event.
-			for event, err := range state.Events(t.Context(), e.m.Store, time.Time{}) {
+			for event, err := range state.Events(t.Context(), e.m.Store, time.Time{}, state.Wanted{}) {
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -88,15 +88,15 @@ func (c *Client) Register(ctx context.Context, opts RegisterOptions) (AccountInf
 	if err != nil {
 		return AccountInfo{}, err
 	}
-	return c.info(rec, object)
+	return c.info(ctx, rec, object)
 }
 
 // findAgain asks the CA for the account that has the key of rec (RFC 8555
 // section 7.3.1) and keeps its URL if it is another one.
 func (c *Client) findAgain(ctx context.Context, rec inkan.AccountRecord) (inkan.AccountRecord, *accountObject, error) {
-	key, err := rec.Key.Open()
+	key, err := c.openKey(ctx, rec.Key)
 	if err != nil {
-		return rec, nil, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
+		return rec, nil, err
 	}
 	object, url, err := c.newAccount(ctx, c.op("account look-up"), key, func(string) (newAccountPayload, error) {
 		return newAccountPayload{OnlyExisting: true}, nil
@@ -155,7 +155,7 @@ func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (A
 	if err != nil {
 		return AccountInfo{}, err
 	}
-	a, err := c.use(rec)
+	a, err := c.use(ctx, rec)
 	if err != nil {
 		return AccountInfo{}, err
 	}
@@ -172,7 +172,7 @@ func (c *Client) askAccount(ctx context.Context, step string, payload []byte) (A
 	if fresh, err := c.existing(ctx); err == nil {
 		rec = fresh // its key may have changed
 	}
-	return c.info(rec, object)
+	return c.info(ctx, rec, object)
 }
 
 // existing reads the record of an account that the CA has confirmed.
@@ -186,8 +186,8 @@ func (c *Client) existing(ctx context.Context) (inkan.AccountRecord, error) {
 
 // info describes the account of rec, which signs from now on; object may be
 // nil.
-func (c *Client) info(rec inkan.AccountRecord, object *accountObject) (AccountInfo, error) {
-	a, err := c.use(rec)
+func (c *Client) info(ctx context.Context, rec inkan.AccountRecord, object *accountObject) (AccountInfo, error) {
+	a, err := c.use(ctx, rec)
 	if err != nil {
 		return AccountInfo{}, err
 	}

@@ -53,12 +53,12 @@ func (c *Client) Rollover(ctx context.Context, kt inkan.KeyType) (AccountInfo, e
 		if err != nil {
 			return AccountInfo{}, err
 		}
-		key, err := rec.Key.Open()
+		key, err := c.openKey(ctx, rec.Key)
 		if err != nil {
-			return AccountInfo{}, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
+			return AccountInfo{}, err
 		}
 		if had, err := key.Type(); err == nil && had == kt {
-			return c.info(rec, nil) // what was begun was this
+			return c.info(ctx, rec, nil) // what was begun was this
 		}
 	}
 	if rec, err = c.journalNext(ctx, rec, kt); err != nil {
@@ -69,7 +69,7 @@ func (c *Client) Rollover(ctx context.Context, kt inkan.KeyType) (AccountInfo, e
 			return AccountInfo{}, err
 		}
 	}
-	return c.info(rec, nil)
+	return c.info(ctx, rec, nil)
 }
 
 // journalNext makes a new key durable beside the one of rec. If another process
@@ -131,13 +131,13 @@ type keyChangePayload struct {
 // replace the old one, and the old one signs that.
 func (c *Client) askKeyChange(ctx context.Context, rec inkan.AccountRecord) error {
 	op := c.op("key change")
-	a, err := c.open(rec)
+	a, err := c.open(ctx, rec)
 	if err != nil {
 		return err
 	}
-	next, err := rec.Next.Open()
+	next, err := c.openKey(ctx, rec.Next)
 	if err != nil {
-		return inkan.Errorf(inkan.KindOf(err), c.accountName(), "its next key: %w", err)
+		return err
 	}
 	alg, err := algorithm(next.Public())
 	if err != nil {
@@ -208,9 +208,9 @@ func (c *Client) promoteNext(ctx context.Context, rec inkan.AccountRecord) (inka
 // knows asks whether the CA has an account of this key (RFC 8555 section 7.3.1).
 // Both keys were made here for this account, so it can be no other one.
 func (c *Client) knows(ctx context.Context, stored *inkan.StoredKey) (bool, error) {
-	key, err := stored.Open()
+	key, err := c.openKey(ctx, stored)
 	if err != nil {
-		return false, inkan.Errorf(inkan.KindOf(err), c.accountName(), "its key: %w", err)
+		return false, err
 	}
 	_, _, err = c.newAccount(ctx, c.op("account look-up"), key, func(string) (newAccountPayload, error) {
 		return newAccountPayload{OnlyExisting: true}, nil
@@ -280,7 +280,7 @@ func (c *Client) changedKey(ctx context.Context, id identity) (identity, bool) {
 			return id, false
 		}
 	}
-	a, err := c.use(rec)
+	a, err := c.use(ctx, rec)
 	if err != nil || samePublic(a.key, id.key) {
 		c.account.Store(nil) // the next order reads the record again
 		return id, false

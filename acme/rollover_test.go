@@ -20,7 +20,7 @@ func keyOf(t *testing.T, stored *inkan.StoredKey) string {
 	if stored == nil {
 		return ""
 	}
-	key, err := stored.Open()
+	key, err := inkan.KeyOpener(nil).Open(t.Context(), stored, inkan.KeyUse{})
 	if err != nil {
 		t.Fatal(err)
 	}

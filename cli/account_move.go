@@ -37,7 +37,7 @@ certificates for all its names.`,
 			case !rec.Deactivated.IsZero():
 				return inkan.Errorf(inkan.Operator, op, "it is deactivated")
 			}
-			key, err := rec.Key.Open()
+			key, err := a.OpenKey.Open(cmd.Context(), rec.Key, n.KeyUse())
 			if err != nil {
 				return err
 			}

@@ -61,10 +61,14 @@ func (a *app) apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changes, failed := compare(ctx, m, cfg)
+	changes, failed := a.compare(ctx, m, cfg)
+	source, _, err := a.Source()
+	if err != nil {
+		return err
+	}
 	for _, c := range changes {
 		if c.request != nil {
-			_, err = m.Record(ctx, *c.request, inkan.OriginConfig)
+			_, err = m.RecordFrom(ctx, *c.request, inkan.OriginConfig, source)
 		} else {
 			err = m.Unmanage(ctx, c.Name)
 		}

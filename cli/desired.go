@@ -35,7 +35,11 @@ type change struct {
 
 // compare finds what apply would change. A record that cannot be read is an
 // error of its own; the others are compared all the same.
-func compare(ctx context.Context, m *engine.Manager, cfg *config.Config) ([]change, error) {
+func (a *app) compare(ctx context.Context, m *engine.Manager, cfg *config.Config) ([]change, error) {
+	source, shared, err := a.Source()
+	if err != nil {
+		return nil, err
+	}
 	var changes []change
 	var failed error
 	wanted := map[string]bool{}
@@ -54,6 +58,11 @@ func compare(ctx context.Context, m *engine.Manager, cfg *config.Config) ([]chan
 			continue
 		case rec.Origin != inkan.OriginConfig:
 			c.Action, c.Detail = changeTakeOver, "it was recorded by the command line; from now on the configuration file rules it"
+			if d := difference(&rec.CertificateRequest, req); d != "" {
+				c.Detail += "; " + d
+			}
+		case rec.Source != source && !rec.Unmanaged:
+			c.Action, c.Detail = changeTakeOver, ruledBy(rec.Source)
 			if d := difference(&rec.CertificateRequest, req); d != "" {
 				c.Detail += "; " + d
 			}
@@ -79,12 +88,21 @@ func compare(ctx context.Context, m *engine.Manager, cfg *config.Config) ([]chan
 		}
 	}
 	for _, rec := range recorded {
-		if rec.Origin == inkan.OriginConfig && !rec.Unmanaged && !wanted[rec.Name] {
+		ours := rec.Source == source || rec.Source == "" && !shared
+		if rec.Origin == inkan.OriginConfig && ours && !rec.Unmanaged && !wanted[rec.Name] {
 			changes = append(changes, change{Name: rec.Name, Action: changeUnmanage,
 				Detail: "it left the configuration file; it is kept but no longer renewed (inkan delete removes it)"})
 		}
 	}
 	return changes, failed
+}
+
+// ruledBy tells which configuration recorded a request before this one.
+func ruledBy(source string) string {
+	if source == "" {
+		return "an older inkan recorded it; from now on it belongs to this configuration file"
+	}
+	return "the configuration " + inkan.Printable(source, 100) + " recorded it; from now on this one rules it"
 }
 
 // joined takes apart what errors.Join made.

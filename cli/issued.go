@@ -18,9 +18,13 @@ func (a *app) otherCA(ctx context.Context, m *engine.Manager, req *inkan.Certifi
 		return ""
 	}
 	words := a.CATitle(ctx, ca) + " instead of " + a.CATitle(ctx, req.CAs[0])
-	events, err := lastEvents(ctx, m.Store, req.Name, time.Now())
+	o, err := m.Observe(ctx, req.Name)
 	if err != nil {
 		return words // the reason is a courtesy
+	}
+	events, err := m.LastEvents(ctx, o, shownEvents)
+	if err != nil {
+		return words
 	}
 	for _, e := range slices.Backward(events) {
 		if e.Kind == inkan.EventFailed {

@@ -106,7 +106,7 @@ func (a *app) changes(ctx context.Context, m *engine.Manager) (list []change, fa
 	if err != nil || cfg == nil {
 		return nil, nil, err
 	}
-	list, failed = compare(ctx, m, cfg)
+	list, failed = a.compare(ctx, m, cfg)
 	return list, failed, nil
 }
 

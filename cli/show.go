@@ -12,7 +12,6 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
-	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/term"
 )
 
@@ -96,7 +95,7 @@ func (a *app) show(ctx context.Context, name string) error {
 		d.Versions = append(d.Versions, versionDetails{v.Seq, o.Version != nil && v.Dir() == o.Version.Dir(),
 			leaf.NotBefore, leaf.NotAfter, fmt.Sprintf("%x", leaf.SerialNumber), values(v.Identifiers)})
 	}
-	if d.Events, err = lastEvents(ctx, m.Store, name, now); err != nil {
+	if d.Events, err = m.LastEvents(ctx, o, shownEvents); err != nil {
 		return err
 	}
 	if a.JSON {
@@ -165,27 +164,6 @@ func (a *app) deploymentsOf(ctx context.Context, o *engine.Observed) []deploymen
 		list = append(list, d)
 	}
 	return list
-}
-
-// lastEvents returns the last events of a certificate. It looks back further
-// and further, because events of all certificates stand in one list.
-func lastEvents(ctx context.Context, s inkan.Store, name string, now time.Time) ([]inkan.Event, error) {
-	events := []inkan.Event{}
-	for _, days := range []int{7, 100, 4000} {
-		events = events[:0]
-		for e, err := range state.Events(ctx, s, now.AddDate(0, 0, -days)) {
-			if err != nil {
-				return events, err
-			}
-			if e.Name == name {
-				events = append(events, e)
-			}
-		}
-		if len(events) >= shownEvents {
-			break
-		}
-	}
-	return events[max(0, len(events)-shownEvents):], nil
 }
 
 func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, now time.Time) {

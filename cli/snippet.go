@@ -140,7 +140,7 @@ func (a *app) thumbprint(ctx context.Context, r *requestFlags) (string, error) {
 		return "", inkan.Errorf(inkan.Operator, "account "+n.Name+" at "+ca, "there is none yet, so it has no thumbprint").
 			WithHint("make it with: inkan account register --ca %s --agree-tos", ca)
 	}
-	key, err := rec.Key.Open()
+	key, err := a.OpenKey.Open(ctx, rec.Key, n.KeyUse())
 	if err != nil {
 		return "", inkan.Errorf(inkan.KindOf(err), "account "+n.Name+" at "+ca, "its key: %w", err)
 	}

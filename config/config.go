@@ -64,6 +64,11 @@ func Load(name string, data []byte, set *plug.Set, opts Options) (*Config, error
 	l.c = &Config{name: name, set: set, CAs: map[string]CA{}}
 	l.add("", root, root.Decode(l.resolver)(&l.c.doc))
 	doc := &l.c.doc
+	if doc.Source.text != "" {
+		if err := inkan.CheckName(doc.Source.text); err != nil {
+			l.problems.AddError(doc.Source.pos, "source", err)
+		}
+	}
 	l.known.cas = newNames(opts.CAs, doc.CAs.names())
 	l.known.accounts = newNames(doc.Accounts.names(), []string{"default"})
 	l.known.solvers = newNames(doc.Solvers.names())

@@ -49,6 +49,14 @@ func (in *Instances) TargetDigest(name string) string {
 	return e.node.Digest()
 }
 
+// Source names this configuration among those that share its store; "" if the
+// file does not say.
+func (c *Config) Source() string { return c.doc.Source.text }
+
+// NamesStore reports whether the file says where state is kept. Otherwise it is
+// in the data directory, and no other machine's.
+func (c *Config) NamesStore() bool { return !c.doc.Store.IsZero() }
+
 // Store opens the store for Inkan's state. It returns nil if the file names
 // none.
 func (in *Instances) Store() (inkan.Store, error) {

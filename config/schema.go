@@ -15,6 +15,7 @@ type document struct {
 	Accounts     section[account]      `json:"accounts" help:"accounts at CAs, by name"`
 	CAs          section[ca]           `json:"cas" help:"certificate authorities, by name; the built-in ones need no entry"`
 	Store        plug.Ref[inkan.Store] `json:"store" help:"where state is kept; default: the directory store in the data directory"`
+	Source       word                  `json:"source" help:"name of this configuration among those that share the store; default: made of the host's name and the file's path"`
 	Stores       section[instance]     `json:"stores" help:"further stores, by name"`
 	Solvers      section[instance]     `json:"solvers" help:"ways of showing control over names, by name"`
 	DNS          section[instance]     `json:"dns" help:"DNS hosts at which dns-01 puts its records, by name"`

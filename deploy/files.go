@@ -140,7 +140,7 @@ func (f *files) Deploy(ctx context.Context, d inkan.Deployment) (inkan.Receipt, 
 	}
 	name := cmp.Or(f.Names[v.Name], v.Name)
 	path := filepath.Join(f.Dir, name)
-	want, err := f.contents(v)
+	want, err := f.contents(ctx, &d)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (f *files) Deploy(ctx context.Context, d inkan.Deployment) (inkan.Receipt, 
 	if err != nil {
 		return nil, f.fail(path, err)
 	}
-	if len(receipt) > inkan.MaxUndo {
+	if len(receipt) > inkan.MaxReceipt {
 		return nil, inkan.Errorf(inkan.Operator, "writing files", "the path of the directory has %d bytes, which is too long", len(path))
 	}
 	if err := durable.MkdirAll(f.Dir, f.DirMode.Perm()); err != nil {
@@ -196,7 +196,8 @@ func (f *files) Remove(ctx context.Context, r inkan.Receipt) error {
 }
 
 // contents returns the files of v.
-func (f *files) contents(v *inkan.Version) ([]file, error) {
+func (f *files) contents(ctx context.Context, d *inkan.Deployment) ([]file, error) {
+	v := d.Version
 	if len(v.Pairs) > 1 {
 		return nil, inkan.Errorf(inkan.Operator, "writing files", "%s has %d key types, and the files have room for one", v.Name, len(v.Pairs))
 	}
@@ -206,7 +207,7 @@ func (f *files) contents(v *inkan.Version) ([]file, error) {
 		{"cert.pem", pair.Cert(), f.CertMode.Perm()},
 		{"chain.pem", pair.Chain(), f.CertMode.Perm()},
 	}
-	key, err := pair.KeyPEM()
+	key, err := d.KeyPEM(ctx, pair)
 	if err != nil {
 		return nil, err
 	}

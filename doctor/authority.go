@@ -31,7 +31,7 @@ type authority struct {
 }
 
 // recorded is what the record tells of a CA without asking it.
-func recorded(ca *CA) *authority {
+func recorded(ctx context.Context, ca *CA) *authority {
 	a := &authority{public: ca.Public, url: ca.Record.URL}
 	var dir struct {
 		Meta struct {
@@ -41,12 +41,8 @@ func recorded(ca *CA) *authority {
 	if json.Unmarshal(ca.Record.Directory, &dir) == nil {
 		a.issuers = dir.Meta.CAA
 	}
-	if ca.Record.Key != nil {
-		if key, err := ca.Record.Key.Open(); err == nil {
-			if a.print, err = acme.Thumbprint(key); err != nil {
-				a.print = ""
-			}
-		}
+	if ca.Client != nil && ca.Record.Key != nil {
+		a.print, _ = ca.Client.Thumbprint(ctx, ca.Record) // without one, less is compared
 	}
 	return a
 }
@@ -62,7 +58,7 @@ func (x *examination) authority(ctx context.Context, name, account string) *auth
 		if err != nil {
 			return &authority{name: about, found: []Finding{failure("ca-unusable", about, "", err)}}
 		}
-		a := recorded(ca)
+		a := recorded(ctx, ca)
 		a.name = about
 		caps, err := ca.Client.Capabilities(ctx)
 		if err != nil {

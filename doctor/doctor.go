@@ -75,7 +75,7 @@ func (d *Doctor) Examine(ctx context.Context, requests []inkan.CertificateReques
 func (d *Doctor) Quick(ctx context.Context, ca *CA, req *inkan.CertificateRequest, names []inkan.Identifier) []Finding {
 	x := d.begin()
 	x.quick = true
-	a := recorded(ca)
+	a := recorded(ctx, ca)
 	var g errgroup.Group
 	g.SetLimit(atOnce)
 	for _, id := range names {

@@ -29,7 +29,8 @@ type attempt struct {
 	id      string
 	renewal bool
 	resumed bool
-	asked   bool // the CA of the order was asked, or could not be
+	asked   bool        // the CA of the order was asked, or could not be
+	told    inkan.Event // of the publication; the zero value if there was none
 
 	journals []*state.Journal
 	stray    []*state.Journal // journals that state does not name
@@ -247,14 +248,14 @@ func (a *attempt) order(ctx context.Context) (published bool, err error) {
 // pair gets one certificate and stores it with its key: rows 5 to 11.
 func (a *attempt) pair(ctx context.Context, j *state.Journal) (inkan.PairSum, error) {
 	rec := j.Record()
-	seq := a.o.Current.Top + 1
+	v := state.VersionID{Name: a.name, Seq: a.o.Current.Top + 1, ID: a.id}
 	if rec.Finalizing {
 		// A crash after row 11 leaves the pair complete.
-		if p, err := state.LoadPair(ctx, a.m.Store, a.name, seq, a.id, rec.KeyType, inkan.PairSum{}); err == nil && (p.Key != nil || rec.Key == nil) {
-			if err := state.Confirm(ctx, a.m.Store, state.CertKey(a.name, seq, a.id, rec.KeyType)); err != nil || rec.Key == nil {
+		if p, err := state.LoadPair(ctx, a.m.Store, v, rec.KeyType); err == nil && (p.Key != nil || rec.Key == nil) {
+			if err := state.Confirm(ctx, a.m.Store, v.Cert(rec.KeyType)); err != nil || rec.Key == nil {
 				return p.Sum, err
 			}
-			return p.Sum, state.Confirm(ctx, a.m.Store, state.KeyKey(a.name, seq, a.id, rec.KeyType))
+			return p.Sum, state.Confirm(ctx, a.m.Store, v.Key(rec.KeyType))
 		}
 	}
 	if rec.OrderURL == "" {
@@ -288,7 +289,7 @@ func (a *attempt) pair(ctx context.Context, j *state.Journal) (inkan.PairSum, er
 	}
 	a.asked = false
 	a.m.progress(a.name, "storing")
-	return a.store(ctx, j, seq, issued)
+	return a.store(ctx, j, v, issued)
 }
 
 // spaceHolds is how long an answer about free space serves.
@@ -350,7 +351,8 @@ func (m *Manager) solver(ctx context.Context, name string) (inkan.Solver, error)
 }
 
 // replaces returns the leaf that the order replaces: the one in force, if the
-// same account at the same CA issued it for at least one of the names.
+// same account at the same CA issued it for at least one of the names, whatever
+// program asked for it then.
 func (a *attempt) replaces(rec inkan.OrderRecord) *x509.Certificate {
 	if a.o.Version == nil {
 		return nil
@@ -358,7 +360,7 @@ func (a *attempt) replaces(rec inkan.OrderRecord) *x509.Certificate {
 	for i := range a.o.Version.Pairs {
 		p := &a.o.Version.Pairs[i]
 		same := slices.ContainsFunc(a.o.Version.Identifiers, func(id inkan.Identifier) bool { return slices.Contains(rec.Identifiers, id) })
-		if p.KeyType == rec.KeyType && p.CA == rec.CA && p.Account == rec.Account && p.Source == "issued" && same {
+		if p.KeyType == rec.KeyType && p.CA == rec.CA && p.Account == rec.Account && p.Source != inkan.SourceForeign && same {
 			return p.Leaf
 		}
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // store checks what the CA answered and keeps it: rows 10 and 11.
-func (a *attempt) store(ctx context.Context, j *state.Journal, seq uint64, issued *inkan.Issued) (inkan.PairSum, error) {
+func (a *attempt) store(ctx context.Context, j *state.Journal, v state.VersionID, issued *inkan.Issued) (inkan.PairSum, error) {
 	rec, err := j.Load(ctx)
 	if err != nil {
 		return inkan.PairSum{}, err
@@ -35,18 +35,15 @@ func (a *attempt) store(ctx context.Context, j *state.Journal, seq uint64, issue
 		a.m.log().Warn("the preferred chain is not offered; the CA's default is used", logName(a.name))
 	}
 	chains[0], chains[i] = chains[i], chains[0]
-	cv := state.CertValue{KeyType: rec.KeyType, Identifiers: rec.Identifiers, Ask: rec.Ask, CA: rec.CA, Account: rec.Account, Source: "issued"}
+	cv := state.CertValue{KeyType: rec.KeyType, Identifiers: rec.Identifiers, Ask: rec.Ask, CA: rec.CA, Account: rec.Account, Source: inkan.SourceIssued}
 	for _, c := range chains {
 		cv.Chains = append(cv.Chains, string(c))
 	}
-	sum := inkan.PairSum{Cert: state.ChainsSum(cv.Chains)}
-	if rec.Key != nil { // row 10
-		sum.Key = state.Sum(rec.Key.Data)
-		if err := state.CreateOnce(ctx, a.m.Store, state.KeyKey(a.name, seq, a.id, rec.KeyType), rec.Key, a.id); err != nil {
-			return inkan.PairSum{}, err
-		}
+	p, err := state.StorePair(ctx, a.m.Store, v, cv, rec.Key) // rows 10 and 11
+	if err != nil {
+		return inkan.PairSum{}, err
 	}
-	return sum, state.CreateOnce(ctx, a.m.Store, state.CertKey(a.name, seq, a.id, rec.KeyType), cv, a.id) // row 11
+	return p.Sum, nil
 }
 
 // soundChains returns the chains that pass every check, in their order; an
@@ -74,27 +71,30 @@ func soundChains(chains [][]byte, key crypto.PublicKey, ids []inkan.Identifier, 
 
 // publish is row 12, the commit point.
 func (a *attempt) publish(ctx context.Context, pairs map[inkan.KeyType]inkan.PairSum) (bool, error) {
-	cur, err := state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name))
-	if err != nil {
-		return false, err
-	}
 	base := a.journals[0].Record().Base
-	if cur.Value.ID != a.id {
-		if cur.Value.N != base {
-			return false, a.superseded(ctx)
-		}
-		next := inkan.Current{N: base + 1, Seq: cur.Value.Top + 1, Top: cur.Value.Top + 1, ID: a.id, At: a.m.now().UTC(), Pairs: maps.Clone(pairs)}
-		err := cur.Save(ctx, a.m.Store, next)
-		if errors.Is(err, inkan.ErrConflict) {
-			if cur, err = state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name)); err == nil && cur.Value.ID != a.id {
-				return false, a.superseded(ctx)
-			}
-		}
+	for {
+		cur, err := state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name))
 		if err != nil {
 			return false, err
 		}
+		switch {
+		case cur.Value.ID == a.id:
+			return true, a.announce(ctx, cur.Value)
+		case cur.Value.N != base:
+			return false, a.superseded(ctx)
+		}
+		next := inkan.Current{N: base + 1, Seq: cur.Value.Top + 1, Top: cur.Value.Top + 1, ID: a.id, At: a.m.now().UTC(), Pairs: maps.Clone(pairs)}
+		// Who lost to a write that kept n, as sealing the keys again does, has not
+		// lost the order.
+		if err := cur.Save(ctx, a.m.Store, next); err == nil {
+			return true, a.announce(ctx, cur.Value)
+		} else if !errors.Is(err, inkan.ErrConflict) {
+			return false, err
+		}
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 	}
-	return true, a.announce(ctx, cur.Value)
 }
 
 // superseded: somebody else published meanwhile. What we got is a spare that
@@ -118,8 +118,9 @@ func (a *attempt) announce(ctx context.Context, cur inkan.Current) error {
 	if err := a.m.hints(ctx, a.name, had, v.Identifiers); err != nil {
 		return err
 	}
-	return state.WriteEvent(ctx, a.m.Store, inkan.Event{ID: a.id, At: cur.At, Kind: inkan.EventIssued, Name: a.name, N: cur.N,
-		Message: fmt.Sprintf("%s, valid until %s", joinIdentifiers(v.Identifiers, 5), stamp(v.Pairs[0].Leaf.NotAfter))})
+	a.told = inkan.Event{ID: a.id, At: cur.At, Kind: inkan.EventIssued, Name: a.name, N: cur.N,
+		Message: fmt.Sprintf("%s, valid until %s", joinIdentifiers(v.Identifiers, 5), stamp(v.Pairs[0].Leaf.NotAfter))}
+	return state.WriteEvent(ctx, a.m.Store, a.told)
 }
 
 // previousIdentifiers are those of the version before cur. After a crash the
@@ -132,11 +133,12 @@ func (a *attempt) previousIdentifiers(ctx context.Context, cur inkan.Current) ([
 		return nil, nil
 	}
 	var had []inkan.Identifier
-	for key, err := range a.m.Store.List(ctx, "v/"+a.name+"/", "") {
+	ours := state.VersionID{Name: a.name, Seq: cur.Seq}.Prefix()
+	for key, err := range a.m.Store.List(ctx, state.VersionsPrefix(a.name), "") {
 		if err != nil {
 			return nil, fmt.Errorf("listing the versions of %s: %w", a.name, err)
 		}
-		if key >= state.VersionPrefix(a.name, cur.Seq, "") {
+		if key >= ours[:len(ours)-1] {
 			break
 		}
 		if cv, err := state.Load[state.CertValue](ctx, a.m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
@@ -152,7 +154,7 @@ func (m *Manager) hints(ctx context.Context, name string, had, have []inkan.Iden
 	errs := make([]error, len(have))
 	m.each(len(have), func(i int) {
 		if !slices.Contains(had, have[i]) {
-			errs[i] = state.CreateOnce(ctx, m.Store, state.HintKey(have[i], name), name, "hint")
+			_, errs[i] = state.CreateOnce(ctx, m.Store, state.HintKey(have[i], name), name, "hint")
 		}
 	})
 	for _, id := range had {

@@ -47,7 +47,7 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 	// Take the lease's place first: a worker that is paused now loses its
 	// state, and by the larger n its publication.
 	ordering := len(o.journals) > 0
-	st := inkan.State{Due: o.State.Due, NotBefore: o.State.NotBefore}
+	st := inkan.State{Due: o.State.Due, NotBefore: o.State.NotBefore, Recent: o.State.Recent}
 	if st.Due == "" {
 		st.Due = state.DueKey(state.CertQueue, m.now(), o.Name)
 		if err := state.PutDue(ctx, m.Store, st.Due); err != nil {
@@ -76,11 +76,13 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 		at = m.now() // nothing was ever published
 	}
 	id := fmt.Sprintf("deleted-%s-%d", state.Sum([]byte(o.Name))[:16], o.current.Value.N) // n alone is shared by many names
-	if err := state.WriteEvent(ctx, m.Store, inkan.Event{ID: id, At: at, Kind: inkan.EventDeleted, Name: o.Name}); err != nil {
+	e := inkan.Event{ID: id, At: at, Kind: inkan.EventDeleted, Name: o.Name}
+	if err := state.WriteEvent(ctx, m.Store, e); err != nil {
 		return err
 	}
 	due := st.Due
 	st.Due = ""
+	state.NoteEvent(&st, e)
 	if err := o.state.Save(ctx, m.Store, st); err != nil {
 		return lostIsBusy(err)
 	}
@@ -100,7 +102,7 @@ func lostIsBusy(err error) error {
 // deleteVersions deletes the hints and then the values of all versions.
 func (m *Manager) deleteVersions(ctx context.Context, name string) error {
 	var keys, values []string
-	for key, err := range m.Store.List(ctx, "v/"+name+"/", "") {
+	for key, err := range m.Store.List(ctx, state.VersionsPrefix(name), "") {
 		if err != nil {
 			return fmt.Errorf("listing the versions of %s: %w", name, err)
 		}

@@ -108,11 +108,11 @@ func (m *Manager) deployOne(ctx context.Context, o *Observed, d *deployment, las
 	m.progress(d.name, "deploying to "+d.target)
 	err = guarded("target "+d.target, func() (err error) {
 		d.receipt, err = t.Deployer.Deploy(ctx, inkan.Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,
-			Receipt: before.Receipt, Earlier: m.earlier(ctx, o, d.target), Attempt: next.Attempts})
+			Receipt: before.Receipt, Earlier: m.earlier(ctx, o, d.target), Attempt: next.Attempts, OpenKey: m.OpenKey})
 		return err
 	})
-	if err == nil && len(d.receipt) > inkan.MaxUndo {
-		err = inkan.Errorf(inkan.Bug, "the receipt of target "+d.target, "it has %d bytes; at most %d are allowed", len(d.receipt), inkan.MaxUndo)
+	if err == nil && len(d.receipt) > inkan.MaxReceipt {
+		err = inkan.Errorf(inkan.Bug, "the receipt of target "+d.target, "it has %d bytes; at most %d are allowed", len(d.receipt), inkan.MaxReceipt)
 	}
 	act, _ := t.Deployer.(inkan.Activator)
 	if err == nil && act != nil && act.ActivationKey() != "" {

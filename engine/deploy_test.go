@@ -300,7 +300,7 @@ func TestReceiptTooLong(t *testing.T) {
 type bigReceipt struct{}
 
 func (bigReceipt) Deploy(context.Context, inkan.Deployment) (inkan.Receipt, error) {
-	return inkan.Receipt(`"` + strings.Repeat("x", inkan.MaxUndo) + `"`), nil
+	return inkan.Receipt(`"` + strings.Repeat("x", inkan.MaxReceipt) + `"`), nil
 }
 
 // TestTargetBroken: a target that cannot be opened is reported and does not touch

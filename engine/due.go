@@ -82,7 +82,7 @@ func (m *Manager) dropOldEntries(ctx context.Context, keys []string, now time.Ti
 // nextDue is the instant at which the certificate must be looked at again;
 // zero if never.
 func (m *Manager) nextDue(o *Observed, now time.Time) time.Time {
-	if o.Request == nil || o.Request.Deleted || o.Request.Unmanaged {
+	if o.Request == nil || o.Request.Deleted || o.Request.Unmanaged || o.foreign() {
 		return time.Time{}
 	}
 	st := o.State

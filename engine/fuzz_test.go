@@ -22,16 +22,16 @@ func FuzzJournal(f *testing.F) {
 	sample := inkan.OrderRecord{Name: "a.example", Attempt: "0123456789abcdef", KeyType: inkan.ECDSAP256, Base: 1, CA: "test", Account: "default", OrderURL: "https://ca.example/o/1",
 		Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "a.example"}}, Challenges: []inkan.Challenge{{Type: inkan.HTTP01, Token: "t", Solver: "web", Undo: inkan.Undo(`"x"`)}},
 		CSR: []byte{1}, Key: &inkan.StoredKey{Form: inkan.PlainKey, Data: []byte("k")}, Finalizing: true, Created: time.Unix(1, 0).UTC()}
-	var order []byte
-	data, err := state.Encode(sample, 1, "id")
+	s, written := testkit.New(), struct{ Body json.RawMessage }{}
+	key := state.OrderKey(sample.Name, sample.Attempt, sample.KeyType)
+	err := state.NewJournal(s, sample).Create(f.Context())
 	if err == nil {
-		var e struct{ Body json.RawMessage }
-		err = json.Unmarshal(data, &e)
-		order = e.Body
+		err = json.Unmarshal(s.Values[key], &written)
 	}
 	if err != nil {
 		f.Fatal(err)
 	}
+	order := []byte(written.Body)
 	work, err := json.Marshal(sampleState())
 	if err != nil {
 		f.Fatal(err)
@@ -45,7 +45,7 @@ func FuzzJournal(f *testing.F) {
 		s := testkit.New()
 		putSound(t, s, state.OrderKey("a.example", "0123456789abcdef", inkan.ECDSAP256), order)
 		putSound(t, s, state.StateKey("a.example"), work)
-		if err := state.CreateOnce(ctx, s, state.RequestKey("a.example"), inkan.RequestRecord{CertificateRequest: inkan.CertificateRequest{Name: "a.example", Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "a.example"}}}}, "id"); err != nil {
+		if _, err := state.CreateOnce(ctx, s, state.RequestKey("a.example"), inkan.RequestRecord{CertificateRequest: inkan.CertificateRequest{Name: "a.example", Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "a.example"}}}}, "id"); err != nil {
 			t.Fatal(err)
 		}
 		s.Before = func(op, key string) error {
@@ -68,7 +68,7 @@ func FuzzJournal(f *testing.F) {
 		if err == nil {
 			for _, j := range o.Orders {
 				if j.Key != nil {
-					_, err := j.Key.Open()
+					_, err := m.openKey(ctx, "a.example", j.Key)
 					shown("key", err)
 				}
 			}

@@ -55,7 +55,7 @@ func (k *keyMaker) key(ctx context.Context, kt inkan.KeyType) (*inkan.StoredKey,
 				if p.KeyType != kt || p.Key == nil || policy.Mode == inkan.KeyGiven && spki != policy.Given {
 					continue
 				}
-				key, err := p.Key.Open()
+				key, err := k.a.m.openKey(ctx, k.a.name, p.Key)
 				return p.Key, key, err
 			}
 		}
@@ -91,7 +91,7 @@ func (m *Manager) givenKey(ctx context.Context, name, spki string) (*inkan.Store
 	if !r.Exists() {
 		return nil, nil, missing
 	}
-	key, err := r.Value.Open()
+	key, err := m.openKey(ctx, name, &r.Value)
 	return &r.Value, key, err
 }
 
@@ -99,8 +99,11 @@ func (m *Manager) sealKey(ctx context.Context, key *inkan.PrivateKey) (*inkan.St
 	if m.SealKey != nil {
 		return m.SealKey(ctx, key)
 	}
-	data, err := key.PEM()
-	return &inkan.StoredKey{Form: inkan.PlainKey, Data: data}, err
+	return inkan.StorePlain(key)
+}
+
+func (m *Manager) openKey(ctx context.Context, name string, k *inkan.StoredKey) (*inkan.PrivateKey, error) {
+	return m.OpenKey.Open(ctx, k, inkan.KeyUse{Name: name})
 }
 
 // KeepKey stores a private key that somebody brings along on this machine, so
@@ -120,6 +123,6 @@ func (m *Manager) KeepKey(ctx context.Context, k *inkan.PrivateKey) (inkan.KeyPo
 	if there, err := state.Load[inkan.StoredKey](ctx, m.Host, state.GivenKey(spki)); err == nil && there.Exists() {
 		return inkan.KeyPolicy{Mode: inkan.KeyGiven, Given: spki}, nil // sealing need not give the same bytes twice
 	}
-	err = state.CreateOnce(ctx, m.Host, state.GivenKey(spki), stored, spki[:16])
+	_, err = state.CreateOnce(ctx, m.Host, state.GivenKey(spki), stored, spki[:16])
 	return inkan.KeyPolicy{Mode: inkan.KeyGiven, Given: spki}, err
 }

@@ -30,6 +30,8 @@ type Manager struct {
 	// SealKey turns a new key into the form in which it is stored. Nil stores
 	// it as it is (PlainKey).
 	SealKey func(ctx context.Context, k *inkan.PrivateKey) (*inkan.StoredKey, error)
+	// OpenKey opens keys that are not stored as they are.
+	OpenKey inkan.KeyOpener
 
 	// Owner identifies this process in leases; Alive reports whether the
 	// process of an owner with our boot id and pid namespace still runs. Both

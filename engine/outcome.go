@@ -56,6 +56,9 @@ func (a *attempt) settled(st inkan.State, after *Observed, published bool, now t
 	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
 		st.Refusals = nil
 	}
+	if a.told.ID != "" {
+		state.NoteEvent(&st, a.told)
+	}
 	if published && a.renewal {
 		st.Renewals = append(slices.DeleteFunc(slices.Clone(st.Renewals), func(t time.Time) bool { return now.Sub(t) > 7*24*time.Hour }), now.UTC())
 	}
@@ -105,6 +108,10 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 		return a.close(ctx, nil, now)
 	}
 	f := a.judge(cause, a.lastState(), now)
+	if kind != inkan.Pending {
+		f.event = inkan.Event{ID: fmt.Sprintf("%s-%d", a.id, f.attempts), At: now, Kind: inkan.EventFailed, Name: a.name,
+			Message: inkan.Printable(cause.Error(), 2048), Hint: inkan.Printable(joinLines(inkan.HintsOf(cause)), 1024), NextTry: f.retry}
+	}
 	var err error
 	// What a CA got wrong ends the order. A panic here says nothing about the CA,
 	// which may have issued.
@@ -117,9 +124,8 @@ func (a *attempt) failed(ctx context.Context, cause error) error {
 	} else {
 		err = a.end(ctx, f.retry, f.record) // F1
 	}
-	if kind != inkan.Pending {
-		err = errors.Join(err, state.WriteEvent(ctx, a.m.Store, inkan.Event{ID: fmt.Sprintf("%s-%d", a.id, f.attempts), At: now, Kind: inkan.EventFailed, Name: a.name,
-			Message: inkan.Printable(cause.Error(), 2048), Hint: inkan.Printable(joinLines(inkan.HintsOf(cause)), 1024), NextTry: f.retry}))
+	if f.event.ID != "" {
+		err = errors.Join(err, state.WriteEvent(ctx, a.m.Store, f.event))
 	}
 	if errors.Is(err, errBusy) {
 		return errors.Join(errBusy, a.removeOrphans(ctx))
@@ -168,6 +174,7 @@ type verdict struct {
 	attempts int       // failures in a row, this one included
 	retry    time.Time // the next try
 	instead  *alternative
+	event    inkan.Event // that tells of it; the zero value if nothing is to be told
 }
 
 // judge decides what follows from a failure. An alternative belongs to the same
@@ -187,6 +194,9 @@ func (a *attempt) judge(cause error, st inkan.State, now time.Time) *verdict {
 
 // record writes the verdict down.
 func (v *verdict) record(st *inkan.State) {
+	if v.event.ID != "" {
+		state.NoteEvent(st, v.event)
+	}
 	st.Attempts, st.LastError, st.NotBefore = v.attempts, lastError(v.cause, v.now), time.Time{}
 	if errors.Is(v.cause, inkan.ErrNoService) {
 		st.LastError.NoService = v.ca

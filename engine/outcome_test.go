@@ -84,7 +84,7 @@ func TestDeleteManyAtOnce(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	deleted := 0
-	for e, err := range state.Events(ctx, m.Store, time.Time{}) {
+	for e, err := range state.Events(ctx, m.Store, time.Time{}, state.Wanted{}) {
 		must(t, err)
 		if seen[e.ID] {
 			t.Errorf("the id %s stands twice", e.ID)
@@ -288,8 +288,8 @@ func TestRecord(t *testing.T) {
 			t.Errorf("changed %v, %v", changed, err)
 		}
 	}
-	if n := len(g.writes()); n != 3 {
-		t.Errorf("%d writes, want 3", n)
+	if n := len(g.writes()); n != 4 { // the id of the store, the due entry, state and request
+		t.Errorf("%d writes, want 4", n)
 	}
 	if changed, err := m.Record(ctx, w.req, inkan.OriginConfig); err != nil || !changed {
 		t.Errorf("another origin: %v, %v", changed, err)

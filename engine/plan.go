@@ -120,8 +120,11 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 		}
 		return step(ActionResume, "its order is not finished")
 	}
-	if o.Request.Unmanaged {
+	switch {
+	case o.Request.Unmanaged:
 		return step(ActionWait, "it left the configuration file, so it is kept but not renewed")
+	case o.foreign():
+		return step(ActionWait, "somebody else renews it, so it is only watched")
 	}
 	action, reason, at := needIssue(o, opt, now)
 	if action == ActionWait {
@@ -194,6 +197,12 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 		return ActionLook, "asking the CA when to renew", time.Time{}
 	}
 	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
+}
+
+// foreign reports whether the version in force was brought by somebody else, who
+// renews it too.
+func (o *Observed) foreign() bool {
+	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool { return p.Source == inkan.SourceForeign })
 }
 
 func whatChanged(v *inkan.Version, p *inkan.Pair, req inkan.CertificateRequest) string {

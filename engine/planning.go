@@ -69,11 +69,11 @@ func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
 	}
 	switch {
 	case opt.All:
-		for key, err := range m.Store.List(ctx, state.RequestPrefix, "") {
+		for key, err := range m.Store.List(ctx, state.FamilyRequest, "") {
 			if err != nil {
 				return nil, fmt.Errorf("listing the certificates: %w", err)
 			}
-			add(strings.TrimPrefix(key, state.RequestPrefix))
+			add(strings.TrimPrefix(key, state.FamilyRequest))
 		}
 	case opt.Names != nil:
 		for _, n := range opt.Names {

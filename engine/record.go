@@ -18,8 +18,17 @@ import (
 // leaves an entry without a request, which says nothing and is deleted after a
 // day.
 func (m *Manager) Record(ctx context.Context, req inkan.CertificateRequest, origin string) (changed bool, err error) {
+	return m.RecordFrom(ctx, req, origin, "")
+}
+
+// RecordFrom is [Manager.Record] for a request of which the source matters: the
+// configuration that it comes from (see inkan.RequestRecord).
+func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, origin, source string) (changed bool, err error) {
 	if err := req.Check(); err != nil {
 		return false, err
+	}
+	if _, err := state.Identify(ctx, m.Store, m.now()); err != nil {
+		m.log().Warn("the id of the store could not be read", logError(err)) // nothing here depends on it
 	}
 	for {
 		r, err := state.Load[inkan.RequestRecord](ctx, m.Store, state.RequestKey(req.Name))
@@ -29,8 +38,8 @@ func (m *Manager) Record(ctx context.Context, req inkan.CertificateRequest, orig
 		if checkRecorded(req.Name, &r.Value) != nil {
 			r.Value.CertificateRequest = inkan.CertificateRequest{} // not to be compared with
 		}
-		next := inkan.RequestRecord{CertificateRequest: req, Origin: origin, Generation: r.Value.Generation + 1}
-		if r.Exists() && !r.Value.Deleted && !r.Value.Unmanaged && sameRequest(r.Value.CertificateRequest, req) && r.Value.Origin == origin {
+		next := inkan.RequestRecord{CertificateRequest: req, Origin: origin, Source: source, Generation: r.Value.Generation + 1}
+		if r.Exists() && !r.Value.Deleted && !r.Value.Unmanaged && sameRequest(r.Value.CertificateRequest, req) && r.Value.Origin == origin && r.Value.Source == source {
 			return false, nil
 		}
 		due := state.DueKey(state.CertQueue, m.now(), req.Name)
@@ -110,7 +119,7 @@ func (m *Manager) Unmanage(ctx context.Context, name string) error {
 func (m *Manager) Requests(ctx context.Context) ([]inkan.RequestRecord, error) {
 	var all []inkan.RequestRecord
 	var errs []error
-	for key, err := range m.Store.List(ctx, state.RequestPrefix, "") {
+	for key, err := range m.Store.List(ctx, state.FamilyRequest, "") {
 		if err != nil {
 			return all, fmt.Errorf("listing the certificates: %w", err)
 		}
@@ -119,7 +128,7 @@ func (m *Manager) Requests(ctx context.Context) ([]inkan.RequestRecord, error) {
 		case err != nil:
 			errs = append(errs, state.DamagedHint(err))
 		case r.Exists() && !r.Value.Deleted:
-			if err := checkRecorded(strings.TrimPrefix(key, state.RequestPrefix), &r.Value); err != nil {
+			if err := checkRecorded(strings.TrimPrefix(key, state.FamilyRequest), &r.Value); err != nil {
 				errs = append(errs, err)
 				continue
 			}

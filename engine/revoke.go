@@ -34,7 +34,7 @@ func (m *Manager) Revoke(ctx context.Context, name string, reason inkan.Revocati
 			if p.Key == nil {
 				return inkan.Errorf(inkan.Operator, "certificate "+name, "its private key is not here, so it cannot sign the revocation")
 			}
-			if key, err = p.Key.Open(); err != nil {
+			if key, err = m.openKey(ctx, name, p.Key); err != nil {
 				return err
 			}
 		}
@@ -42,18 +42,19 @@ func (m *Manager) Revoke(ctx context.Context, name string, reason inkan.Revocati
 			return err
 		}
 		f := p.Fingerprint().String()
-		at := m.now().UTC()
+		e := inkan.Event{ID: "revoked-" + f[:16], At: m.now().UTC(), Kind: inkan.EventRevoked, Name: name, N: o.Current.N}
 		_, err = state.Update(ctx, m.Store, state.StateKey(name), func(st *inkan.State, _ bool) error {
 			if slices.Contains(st.Revoked, f) {
 				return state.ErrUnchanged
 			}
 			st.Revoked = append(slices.Clone(st.Revoked), f)
+			state.NoteEvent(st, e)
 			return nil
 		})
 		if err != nil {
 			return state.DamagedHint(err)
 		}
-		if err := state.WriteEvent(ctx, m.Store, inkan.Event{ID: "revoked-" + f[:16], At: at, Kind: inkan.EventRevoked, Name: name, N: o.Current.N}); err != nil {
+		if err := state.WriteEvent(ctx, m.Store, e); err != nil {
 			return err
 		}
 	}

@@ -41,23 +41,22 @@ type Finding struct {
 // the newest sound version that has not expired. It never deletes a certificate
 // or a key. The error is only about not being able to look.
 func (m *Manager) Verify(ctx context.Context, repair bool) ([]Finding, error) {
-	v := &verifier{m: m, ctx: ctx, repair: repair, now: m.now(), names: map[string]bool{}, dues: map[string][]string{}, bad: map[string]bool{}}
-	if err := v.records(); err != nil {
+	v := &verifier{m: m, repair: repair, now: m.now(), names: map[string]bool{}, dues: map[string][]string{}, bad: map[string]bool{}}
+	if err := v.records(ctx); err != nil {
 		return v.found, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.names)) {
-		if err := v.certificate(name); err != nil {
+		if err := v.certificate(ctx, name); err != nil {
 			return v.found, err
 		}
 	}
 	v.strayDues()
-	err := v.hostRecords()
+	err := v.hostRecords(ctx)
 	return v.found, err
 }
 
 type verifier struct {
 	m      *Manager
-	ctx    context.Context
 	repair bool
 	now    time.Time
 	found  []Finding
@@ -79,138 +78,111 @@ func (v *verifier) add(f Finding, mend func() error) {
 }
 
 // records reads every value once and collects the names.
-func (v *verifier) records() error {
-	for key, err := range v.m.Store.List(v.ctx, "", "") {
+func (v *verifier) records(ctx context.Context) error {
+	for key, err := range v.m.Store.List(ctx, "", "") {
 		if err != nil {
 			return fmt.Errorf("listing the store: %w", err)
 		}
-		name := v.nameIn(key)
-		if name != "" {
-			v.names[name] = true
-		}
-		if state.Family(key) == "damaged" {
-			v.add(Finding{Severity: Note, Key: key, What: "a damaged value that was set aside"}, nil)
+		f, known := state.FamilyOf(state.InStore, key)
+		if !known {
+			v.add(Finding{Severity: Note, Key: key, What: "this program knows no such key; a newer inkan or another program wrote it"}, nil)
 			continue
 		}
-		if err := v.readable(v.m.Store, key); err != nil {
+		name := v.file(f, key)
+		if err := v.check(ctx, v.m.Store, f, key); err != nil {
 			if _, damaged := errors.AsType[*inkan.DamagedError](err); !damaged {
 				return err
 			}
 			v.bad[key] = true
-			v.damaged(name, key, err)
+			v.damaged(ctx, f, name, key, err)
 		}
 	}
 	return nil
 }
 
-// readable checks the envelope of any value, and that its content is of the kind
-// that belongs there.
-func (v *verifier) readable(s inkan.Store, key string) error {
-	data, _, err := s.Get(v.ctx, key)
+// file notes of which certificate a key speaks, and the due entries of each.
+func (v *verifier) file(f state.Family, key string) (name string) {
+	name = f.Certificate(key)
+	switch {
+	case f.Name == state.FamilyDamaged:
+		v.add(Finding{Severity: Note, Key: key, What: "a damaged value that was set aside"}, nil)
+	case f.Name != state.FamilyDue:
+	case name == "":
+		v.add(Finding{Severity: Note, Key: key, What: "not a due entry of this program"}, nil)
+	default:
+		v.dues[name] = append(v.dues[name], key)
+	}
+	if name != "" {
+		v.names[name] = true
+	}
+	return name
+}
+
+// check reads a value and reports damage.
+func (v *verifier) check(ctx context.Context, s inkan.Store, f state.Family, key string) error {
+	if f.Raw {
+		return nil
+	}
+	data, _, err := s.Get(ctx, key)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // gone meanwhile
 	}
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", key, err)
 	}
-	_, err = state.Decode(key, data, contentOf(key))
-	return err
-}
-
-// contentOf returns what the value at a key is decoded into.
-func contentOf(key string) any {
-	switch family := state.Family(key); {
-	case family == "request":
-		return new(inkan.RequestRecord)
-	case family == "state":
-		return new(inkan.State)
-	case family == "current":
-		return new(inkan.Current)
-	case family == "orders":
-		return new(inkan.OrderRecord)
-	case family == "v" && strings.HasSuffix(key, "/cert"):
-		return new(state.CertValue)
-	case family == "v", family == "keys":
-		return new(inkan.StoredKey)
-	case family == "accounts":
-		return new(inkan.AccountRecord)
-	case family == "limits":
-		return new(state.Bucket)
-	case family == "events":
-		return new(inkan.Event)
-	case family == "deployed":
-		return new(inkan.Deployed)
-	}
-	return new(any)
-}
-
-// nameIn returns the certificate that a key speaks of, and files due entries.
-func (v *verifier) nameIn(key string) string {
-	family, rest, _ := strings.Cut(key, "/")
-	switch family {
-	case "request", "state", "current":
-		return rest
-	case "orders", "v":
-		name, _, _ := strings.Cut(rest, "/")
-		return name
-	case "due":
-		if _, name, err := state.ParseDue(key, state.CertQueue); err == nil {
-			v.dues[name] = append(v.dues[name], key)
-			return name
-		}
-		v.add(Finding{Severity: Note, Key: key, What: "not a due entry of this program"}, nil)
-	}
-	return ""
+	return f.Check(key, data)
 }
 
 // damaged handles a value whose checksum failed, by what it is.
-func (v *verifier) damaged(name, key string, cause error) {
+func (v *verifier) damaged(ctx context.Context, family state.Family, name, key string, cause error) {
 	f := Finding{Severity: Broken, Name: name, Key: key, What: cause.Error()}
 	aside := func(then func(rev inkan.Rev) error) func() error {
 		return func() error {
-			rev, err := state.SetAside(v.ctx, v.m.Store, key)
+			rev, err := state.SetAside(ctx, v.m.Store, key)
 			if err != nil {
 				return err
 			}
 			return then(rev)
 		}
 	}
-	remove := func(inkan.Rev) error { return v.m.Store.Delete(v.ctx, key) }
-	switch state.Family(key) {
-	case "due":
+	remove := func(inkan.Rev) error { return v.m.Store.Delete(ctx, key) }
+	switch {
+	case family.Name == state.FamilyDue:
 		f.Repair = "set it aside and make another if it was in force"
 		v.add(f, aside(func(rev inkan.Rev) error {
 			v.dues[name] = slices.DeleteFunc(v.dues[name], func(k string) bool { return k == key })
 			return remove(rev)
 		}))
-	case "orders", "names", "events", "ari":
-		f.Repair = "set it aside; the next run does without it"
-		v.add(f, aside(remove))
-	case "state":
+	case family.Name == state.FamilyState:
 		f.Repair = "set it aside and write a fresh one that is due now"
-		v.add(f, aside(func(rev inkan.Rev) error { return v.freshState(name, rev) }))
-	case "current":
+		v.add(f, aside(func(rev inkan.Rev) error { return v.freshState(ctx, name, rev) }))
+	case family.Name == state.FamilyCurrent:
 		f.Repair = "set it aside and point to the newest sound version"
-		v.add(f, aside(func(rev inkan.Rev) error { return v.pointTo(name, state.Record[inkan.Current]{Key: key, Rev: rev}) }))
-	case "limits":
+		v.add(f, aside(func(rev inkan.Rev) error {
+			return v.pointTo(ctx, name, state.Record[inkan.Current]{Key: key, Rev: rev})
+		}))
+	case family.Name == state.FamilyLimits:
 		f.Repair = "set it aside and count the limit as used up"
 		v.add(f, aside(func(rev inkan.Rev) error {
 			r := state.Record[state.Bucket]{Key: key, Rev: rev}
-			return r.Save(v.ctx, v.m.Store, state.Bucket{At: v.now})
+			return r.Save(ctx, v.m.Store, state.Bucket{At: v.now})
 		}))
+	case family.Loss == state.Forgotten:
+		f.Repair = "set it aside; the next run does without it"
+		v.add(f, aside(remove))
 	default: // a request, a version, an account: only a backup has it
 		f.Repair = "copy it aside; restore it from a backup"
 		v.add(f, aside(func(inkan.Rev) error { return nil }))
 	}
 }
 
-func (v *verifier) freshState(name string, rev inkan.Rev) error {
+func (v *verifier) freshState(ctx context.Context, name string, rev inkan.Rev) error {
 	due := state.DueKey(state.CertQueue, v.now, name)
-	if err := state.PutDue(v.ctx, v.m.Store, due); err != nil {
+	if err := state.PutDue(ctx, v.m.Store, due); err != nil {
 		return err
 	}
 	r := state.Record[inkan.State]{Key: state.StateKey(name), Rev: rev}
-	if err := r.Save(v.ctx, v.m.Store, inkan.State{Due: due}); err != nil {
+	if err := r.Save(ctx, v.m.Store, inkan.State{Due: due}); err != nil {
 		return err
 	}
 	v.dues[name] = append(v.dues[name], due)
@@ -220,33 +192,33 @@ func (v *verifier) freshState(name string, rev inkan.Rev) error {
 
 // pointTo moves current to the newest sound version. n is above every n that
 // anybody may have seen.
-func (v *verifier) pointTo(name string, cur state.Record[inkan.Current]) error {
-	sound, err := state.Soundest(v.ctx, v.m.Store, name, v.now)
+func (v *verifier) pointTo(ctx context.Context, name string, cur state.Record[inkan.Current]) error {
+	sound, err := state.Soundest(ctx, v.m.Store, name, v.now)
 	if err != nil {
 		return err
 	}
 	n, top := cur.Value.N, cur.Value.Top
-	if st, err := state.Load[inkan.State](v.ctx, v.m.Store, state.StateKey(name)); err == nil {
+	if st, err := state.Load[inkan.State](ctx, v.m.Store, state.StateKey(name)); err == nil {
 		n = max(n, st.Value.ARI.N)
 	}
-	for e, err := range state.Events(v.ctx, v.m.Store, time.Time{}) {
-		if err == nil && e.Name == name {
+	for e, err := range state.Events(ctx, v.m.Store, time.Time{}, state.Wanted{Name: name}) {
+		if err == nil {
 			n = max(n, e.N)
 		}
 	}
-	vs, _ := v.m.Versions(v.ctx, name)
+	vs, _ := v.m.Versions(ctx, name)
 	for _, x := range vs {
 		top = max(top, x.Seq)
 	}
 	next := inkan.Current{N: max(n, top) + 1, Seq: sound.Seq, Top: top, ID: sound.ID, At: v.now.UTC(), Pairs: map[inkan.KeyType]inkan.PairSum{}}
 	for i := range sound.Pairs {
-		p, err := state.LoadPair(v.ctx, v.m.Store, name, sound.Seq, sound.ID, sound.Pairs[i].KeyType, inkan.PairSum{})
+		p, err := state.LoadPair(ctx, v.m.Store, state.VersionID{Name: name, Seq: sound.Seq, ID: sound.ID}, sound.Pairs[i].KeyType)
 		if err != nil {
 			return err
 		}
 		next.Pairs[p.KeyType] = p.Sum
 	}
-	if err := cur.Save(v.ctx, v.m.Store, next); err != nil {
+	if err := cur.Save(ctx, v.m.Store, next); err != nil {
 		return err
 	}
 	delete(v.bad, cur.Key)
@@ -254,20 +226,20 @@ func (v *verifier) pointTo(name string, cur state.Record[inkan.Current]) error {
 }
 
 // certificate checks all that belongs to one name and fits together.
-func (v *verifier) certificate(name string) error {
+func (v *verifier) certificate(ctx context.Context, name string) error {
 	if v.bad[state.CurrentKey(name)] || v.bad[state.StateKey(name)] || v.bad[state.RequestKey(name)] {
 		return nil // said already; nothing can be compared with it
 	}
 	s := v.m.Store
-	req, err := state.Load[inkan.RequestRecord](v.ctx, s, state.RequestKey(name))
+	req, err := state.Load[inkan.RequestRecord](ctx, s, state.RequestKey(name))
 	if err != nil {
 		return err
 	}
-	st, err := state.Load[inkan.State](v.ctx, s, state.StateKey(name))
+	st, err := state.Load[inkan.State](ctx, s, state.StateKey(name))
 	if err != nil {
 		return err
 	}
-	cur, err := state.Load[inkan.Current](v.ctx, s, state.CurrentKey(name))
+	cur, err := state.Load[inkan.Current](ctx, s, state.CurrentKey(name))
 	if err != nil {
 		return err
 	}
@@ -279,33 +251,33 @@ func (v *verifier) certificate(name string) error {
 	if !req.Exists() && len(v.dues[name]) > 0 {
 		v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry without a request; it is deleted after a day"}, nil)
 	}
-	v.versions(name, cur)
+	v.versions(ctx, name, cur)
 	if req.Exists() && !req.Value.Deleted && !req.Value.Unmanaged {
-		v.due(name, st)
+		v.due(ctx, name, st)
 	}
-	return v.orders(name, st)
+	return v.orders(ctx, name, st)
 }
 
 // versions checks every version, and that the one in force is among them.
-func (v *verifier) versions(name string, cur state.Record[inkan.Current]) {
+func (v *verifier) versions(ctx context.Context, name string, cur state.Record[inkan.Current]) {
 	if cur.Exists() && cur.Value.N == 0 {
 		v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the pointer has no number", Repair: "point to the newest sound version"},
-			func() error { return v.pointTo(name, cur) })
+			func() error { return v.pointTo(ctx, name, cur) })
 	}
 	if len(cur.Value.Pairs) > 0 {
-		if _, err := state.LoadVersion(v.ctx, v.m.Store, name, cur.Value); err != nil {
+		if _, err := state.LoadVersion(ctx, v.m.Store, name, cur.Value); err != nil {
 			v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the version in force is damaged: " + err.Error(),
-				Repair: "point to the newest sound version"}, func() error { return v.pointTo(name, cur) })
+				Repair: "point to the newest sound version"}, func() error { return v.pointTo(ctx, name, cur) })
 		}
 	}
-	vs, err := v.m.Versions(v.ctx, name)
+	vs, err := v.m.Versions(ctx, name)
 	if err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
-			v.add(Finding{Severity: Broken, Name: name, Key: "v/" + name, What: inkan.Printable(line, 300)}, nil)
+			v.add(Finding{Severity: Broken, Name: name, Key: strings.TrimSuffix(state.VersionsPrefix(name), "/"), What: inkan.Printable(line, 300)}, nil)
 		}
 	}
 	for _, x := range vs {
-		key := strings.TrimSuffix(state.VersionPrefix(name, x.Seq, x.ID), "/")
+		key := strings.TrimSuffix(state.VersionID{Name: name, Seq: x.Seq, ID: x.ID}.Prefix(), "/")
 		for i := range x.Pairs {
 			p := &x.Pairs[i]
 			if _, err := inkan.CheckChain(p.Chains[0], p.Leaf.PublicKey, x.Identifiers, p.Leaf.NotBefore.Add(time.Minute)); err != nil {
@@ -322,7 +294,7 @@ func (v *verifier) versions(name string, cur state.Record[inkan.Current]) {
 }
 
 // due checks that the entry in force stands, as without it nobody looks.
-func (v *verifier) due(name string, st state.Record[inkan.State]) {
+func (v *verifier) due(ctx context.Context, name string, st state.Record[inkan.State]) {
 	if st.Value.Due != "" && slices.Contains(v.dues[name], st.Value.Due) {
 		for _, d := range v.dues[name] {
 			if d != st.Value.Due {
@@ -333,22 +305,22 @@ func (v *verifier) due(name string, st state.Record[inkan.State]) {
 	}
 	v.add(Finding{Severity: Broken, Name: name, Key: st.Key, What: "there is no due entry, so no timer would look at it", Repair: "recreate it, due now"}, func() error {
 		due := state.DueKey(state.CertQueue, v.now, name)
-		if err := state.PutDue(v.ctx, v.m.Store, due); err != nil {
+		if err := state.PutDue(ctx, v.m.Store, due); err != nil {
 			return err
 		}
-		_, err := v.m.takeDue(v.ctx, name, due)
+		_, err := v.m.takeDue(ctx, name, due)
 		return err
 	})
 }
 
 // orders checks journals and leases against the state.
-func (v *verifier) orders(name string, st state.Record[inkan.State]) error {
+func (v *verifier) orders(ctx context.Context, name string, st state.Record[inkan.State]) error {
 	running := false
-	for key, err := range v.m.Store.List(v.ctx, state.OrdersPrefix+name+"/", "") {
+	for key, err := range v.m.Store.List(ctx, state.OrdersPrefix(name), "") {
 		if err != nil {
 			return fmt.Errorf("listing the orders of %s: %w", name, err)
 		}
-		j, err := state.Load[inkan.OrderRecord](v.ctx, v.m.Store, key)
+		j, err := state.Load[inkan.OrderRecord](ctx, v.m.Store, key)
 		if err != nil {
 			continue // said already
 		}
@@ -374,41 +346,46 @@ func (v *verifier) strayDues() {
 }
 
 // hostRecords checks what belongs to this machine.
-func (v *verifier) hostRecords() error {
+func (v *verifier) hostRecords(ctx context.Context) error {
 	if v.m.Host == nil {
 		return nil
 	}
-	for key, err := range v.m.Host.List(v.ctx, "", "") {
+	for key, err := range v.m.Host.List(ctx, "", "") {
 		if err != nil {
 			return fmt.Errorf("listing the host store: %w", err)
 		}
-		err := v.readable(v.m.Host, key)
-		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
-			return err
-		} else if damaged {
-			f := Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "copy it aside; give the options again"}
-			mend := func() error { _, err := state.SetAside(v.ctx, v.m.Host, key); return err }
-			if state.Family(key) == "deployed" {
-				f.Repair = "set it aside; the next run deploys again"
-				mend = func() error {
-					if _, err := state.SetAside(v.ctx, v.m.Host, key); err != nil {
-						return err
-					}
-					return v.m.Host.Delete(v.ctx, key)
-				}
-			}
-			v.add(f, mend)
+		family, known := state.FamilyOf(state.InHost, key)
+		if !known {
+			v.add(Finding{Severity: Note, Key: key, What: "this program knows no such key; a newer inkan or another program wrote it"}, nil)
 			continue
 		}
-		if target, name, ok := strings.Cut(strings.TrimPrefix(key, "deployed/"), "/"); ok && state.Family(key) == "deployed" {
-			v.deployed(key, target, name)
+		err := v.check(ctx, v.m.Host, family, key)
+		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
+			return err
+		}
+		switch target, name, deployed := state.ParseDeployed(key); {
+		case err == nil && deployed:
+			v.deployed(ctx, key, target, name)
+		case err == nil:
+		case family.Loss == state.Forgotten:
+			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; the next run does without it"}, func() error {
+				if _, err := state.SetAside(ctx, v.m.Host, key); err != nil {
+					return err
+				}
+				return v.m.Host.Delete(ctx, key)
+			})
+		default:
+			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "copy it aside; give the options again"}, func() error {
+				_, err := state.SetAside(ctx, v.m.Host, key)
+				return err
+			})
 		}
 	}
 	return nil
 }
 
-func (v *verifier) deployed(key, target, name string) {
-	d, err := state.Load[inkan.Deployed](v.ctx, v.m.Host, key)
+func (v *verifier) deployed(ctx context.Context, key, target, name string) {
+	d, err := state.Load[inkan.Deployed](ctx, v.m.Host, key)
 	if err != nil || !d.Exists() {
 		return
 	}

@@ -121,7 +121,7 @@ func TestD07Damage(t *testing.T) {
 			served(t, w, m, what)
 			broken(t, m, true)
 			left := broken(t, m, false)
-			beyond := strings.HasPrefix(key, "request/") || strings.HasPrefix(key, "v/") || strings.HasPrefix(key, "accounts/")
+			beyond := strings.HasPrefix(key, "request/") || strings.HasPrefix(key, "v/") || strings.HasPrefix(key, "accounts/") || strings.HasPrefix(key, "meta/")
 			if len(left) > 0 && !beyond {
 				t.Errorf("%s: after the repair: %+v", what, left)
 			}

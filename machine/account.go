@@ -23,7 +23,13 @@ func (m *Machine) LoadAccount(ctx context.Context, n Account) (inkan.AccountReco
 	return rec, err
 }
 
+// Account names one account at one CA.
 type Account struct{ CA, Name string }
+
+// KeyUse is what the account's key is opened for.
+func (a Account) KeyUse() inkan.KeyUse {
+	return inkan.KeyUse{Account: true, Name: a.CA + "/" + a.Name}
+}
 
 // noAccount is an AccountStore without an account that keeps nothing.
 type noAccount struct{}

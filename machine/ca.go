@@ -147,7 +147,7 @@ func (m *Machine) Client(ctx context.Context, ca, account string, f AccountOptio
 		return c, nil
 	}
 	c := acme.Config{Name: ca, Directory: known.Directory, Account: account, Contacts: f.Contacts, AgreeTerms: f.AgreeTerms,
-		KeyType: f.KeyType, EABKeyID: f.EABKeyID, EABKey: f.EABKey, EABAlgorithm: f.EABAlgorithm, UserAgent: "inkan/" + m.version, Proxy: m.Proxy}
+		KeyType: f.KeyType, EABKeyID: f.EABKeyID, EABKey: f.EABKey, EABAlgorithm: f.EABAlgorithm, OpenKey: m.OpenKey, UserAgent: "inkan/" + m.version, Proxy: m.Proxy}
 	if known.Roots != "" {
 		if c.Roots, err = ReadRoots(ca, known.Roots); err != nil {
 			return nil, err

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
 	"github.com/inkan-acme/inkan/config"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // Config reads the configuration file once. Without one, and none named, it is
@@ -44,4 +46,27 @@ func (m *Machine) configLocked() (*config.Config, error) {
 		m.instances = m.cfg.Open(m.PlugEnv(), m.Secret)
 	}
 	return m.cfg, m.cfgErr
+}
+
+// Source names the configuration of this machine among those that share its
+// Store. shared is false if no other configuration can: then every request from a
+// configuration is this one's.
+func (m *Machine) Source() (source string, shared bool, err error) {
+	cfg, err := m.Config()
+	if err != nil || cfg == nil {
+		return "", false, err
+	}
+	if source = cfg.Source(); source != "" {
+		return source, cfg.NamesStore(), nil
+	}
+	path, _ := m.ConfigPath()
+	if path, err = filepath.Abs(path); err != nil {
+		return "", false, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", false, inkan.Errorf(inkan.Operator, "configuration", "the name of this host is not known: %w", err).
+			WithHint("name this configuration in the file: source: NAME")
+	}
+	return inkan.Printable(host, 100) + "-" + state.Sum([]byte(path))[:8], cfg.NamesStore(), nil
 }

@@ -33,6 +33,8 @@ type Machine struct {
 	ConfigFile string
 	// DryRun: Store and Host lie under <data>/dry-run, and there are no targets.
 	DryRun bool
+	// OpenKey opens keys that are not stored as they are; nil knows no other form.
+	OpenKey inkan.KeyOpener
 
 	set     *plug.Set
 	env     map[string]string
@@ -69,7 +71,7 @@ func New(set *plug.Set, env map[string]string, version string, log func() *slog.
 // Trial returns the same machine for a dry run. With recorded, what is recorded
 // is tried: names mean what they mean in earnest.
 func (m *Machine) Trial(recorded bool) *Machine {
-	return &Machine{DataDir: m.DataDir, ConfigFile: m.ConfigFile, DryRun: true, set: m.set, env: m.env, version: m.version, log: m.log, faults: m.faults,
+	return &Machine{DataDir: m.DataDir, ConfigFile: m.ConfigFile, DryRun: true, OpenKey: m.OpenKey, set: m.set, env: m.env, version: m.version, log: m.log, faults: m.faults,
 		recorded: recorded, clients: map[string]*acme.Client{}, throttles: map[string]*acme.Throttle{}, hostMade: map[string]any{}}
 }
 
@@ -170,7 +172,7 @@ func (m *Machine) Manager(ctx context.Context) (*engine.Manager, error) {
 		return nil, err
 	}
 	mgr := &engine.Manager{Store: s, Host: host, Issuer: m.issuer, Solver: m.Solver, Target: m.Target,
-		Owner: process.Self(), Alive: process.Alive, Log: m.log(), Now: m.faults.now()}
+		Owner: process.Self(), Alive: process.Alive, OpenKey: m.OpenKey, Log: m.log(), Now: m.faults.now()}
 	if m.DryRun {
 		mgr.Target = nil
 	}

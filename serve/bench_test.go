@@ -27,7 +27,8 @@ func loadedCertificates(tb testing.TB, names int) (c *Certificates, hellos []*tl
 	for i := range names {
 		name := fmt.Sprintf("host%05d.example.com", i)
 		publishFor(tb, s, ca, testkit.Key(tb, inkan.ECDSAP256), name, 1, now, name)
-		index[state.NamesPrefix+name+"/"] = []string{state.NamesPrefix + name + "/" + name}
+		prefix := state.HintsPrefix(inkan.Identifier{Type: inkan.DNS, Value: name})
+		index[prefix] = []string{prefix + name}
 		hellos = append(hellos, &tls.ClientHelloInfo{ServerName: name})
 	}
 	var before, after runtime.MemStats

@@ -28,6 +28,8 @@ type Certificates struct {
 	// Store holds the certificates. A reader of current/, v/, names/ and events/
 	// is enough.
 	Store inkan.Store
+	// OpenKey opens keys that are not stored as they are.
+	OpenKey inkan.KeyOpener
 	// Log receives what could not be read; nil discards.
 	Log *slog.Logger
 	// Now is the wall clock; nil means time.Now.
@@ -69,7 +71,7 @@ func (e *tlsEntry) set(p *tlsPairs) {
 // tlsPairs is what the Store had for a name; the zero value says nothing.
 type tlsPairs struct {
 	certificate string // its name
-	n           uint64
+	n, k        uint64
 	id          string
 	identifiers []inkan.Identifier
 	end         time.Time // of the first leaf
@@ -277,7 +279,7 @@ func (c *Certificates) findPairs(ctx context.Context, id inkan.Identifier) (*tls
 	best := &tlsPairs{}
 	var errs []error
 	for _, want := range candidates {
-		prefix := state.NamesPrefix + state.HintElement(want) + "/"
+		prefix := state.HintsPrefix(want)
 		for key, err := range c.Store.List(ctx, prefix, "") {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("listing %s: %w", prefix, err))
@@ -312,7 +314,7 @@ func (c *Certificates) pairsInForce(ctx context.Context, name string) (*tlsPairs
 	c.sharedMu.Lock()
 	p := c.versions[name]
 	c.sharedMu.Unlock()
-	if p != nil && p.n == cur.Value.N && p.id == cur.Value.ID {
+	if p != nil && p.n == cur.Value.N && p.k == cur.Value.K && p.id == cur.Value.ID {
 		return p, nil
 	}
 	v, err := state.LoadVersion(ctx, c.Store, name, cur.Value)
@@ -330,18 +332,19 @@ func (c *Certificates) pairsInForce(ctx context.Context, name string) (*tlsPairs
 	if slices.ContainsFunc(v.Pairs, func(p inkan.Pair) bool { return p.Key == nil }) {
 		return &tlsPairs{}, nil
 	}
-	return c.pairsOf(v)
+	return c.pairsOf(ctx, v, cur.Value.K)
 }
 
 // pairsOf turns a version into what crypto/tls serves. The parsed leaf is kept
 // only where a choice between pairs needs it, and issuers are shared.
-func (c *Certificates) pairsOf(v *inkan.Version) (*tlsPairs, error) {
-	p := &tlsPairs{certificate: v.Name, n: v.N, id: v.ID, identifiers: v.Identifiers, end: v.Pairs[0].Leaf.NotAfter}
+func (c *Certificates) pairsOf(ctx context.Context, v *inkan.Version, k uint64) (*tlsPairs, error) {
+	p := &tlsPairs{certificate: v.Name, n: v.N, k: k, id: v.ID, identifiers: v.Identifiers, end: v.Pairs[0].Leaf.NotAfter}
 	for i := range v.Pairs {
-		cert, err := v.Pairs[i].TLS()
+		key, err := c.OpenKey.Open(ctx, v.Pairs[i].Key, inkan.KeyUse{Name: v.Name})
 		if err != nil {
 			return &tlsPairs{}, err
 		}
+		cert := v.Pairs[i].TLS(key)
 		if len(v.Pairs) == 1 {
 			cert.Leaf = nil
 		}

@@ -149,7 +149,7 @@ func TestHintsAreHints(t *testing.T) {
 	ctx := t.Context()
 	s.publish("a", 1, "a.example")
 	for _, liar := range []string{"a", "nobody", "../x"} {
-		s.s.Set(state.NamesPrefix+"b.example/"+liar, []byte("x"))
+		s.s.Set(state.HintsPrefix(inkan.Identifier{Type: inkan.DNS, Value: "b.example"})+liar, []byte("x"))
 	}
 	if got := s.leaf(sni("b.example")); got != ErrNoCertificate.Error() {
 		t.Errorf("a lying hint: %s", got)
@@ -167,7 +167,7 @@ func TestHintsAreHints(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.s.Delete(ctx, state.KeyKey("a", 1, fmt.Sprintf("%016x", 1), inkan.ECDSAP256)); err != nil {
+	if err := s.s.Delete(ctx, state.VersionID{Name: "a", Seq: 1, ID: fmt.Sprintf("%016x", 1)}.Key(inkan.ECDSAP256)); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.leaf(sni("a.example")); got != ErrNoCertificate.Error() {
@@ -248,7 +248,7 @@ func TestServeWhileStoreFails(t *testing.T) {
 	if err := s.c.SetDefault(ctx, "a"); err != nil {
 		t.Fatal(err)
 	}
-	for _, family := range []string{state.NamesPrefix, "current/", "v/"} {
+	for _, family := range []string{state.FamilyNames, "current/", "v/"} {
 		s.s.Before = func(op, key string) error {
 			if strings.HasPrefix(key, family) {
 				return errors.New("503")
@@ -275,7 +275,7 @@ func TestServeWhileStoreFails(t *testing.T) {
 		t.Errorf("afterwards: %s", got)
 	}
 	s.publish("d", 1, "d.example")
-	key := state.CertKey("d", 1, fmt.Sprintf("%016x", 1), inkan.ECDSAP256)
+	key := state.VersionID{Name: "d", Seq: 1, ID: fmt.Sprintf("%016x", 1)}.Cert(inkan.ECDSAP256)
 	data, _, err := s.s.Get(ctx, key)
 	if err != nil {
 		t.Fatal(err)
@@ -318,7 +318,7 @@ func TestWatch(t *testing.T) {
 		expect("a name that it lost", "old.example", "b.example #102") // the default
 
 		s.publish("b", 2, "b.example") // 104, and its event is lost
-		for k := range s.s.List(ctx, state.EventsPrefix, "") {
+		for k := range s.s.List(ctx, state.FamilyEvents, "") {
 			if err := s.s.Delete(ctx, k); err != nil {
 				t.Fatal(err)
 			}
@@ -380,7 +380,7 @@ func TestChooseByClient(t *testing.T) {
 		v.Pairs = append(v.Pairs, inkan.Pair{KeyType: kt, Leaf: leaf, Chains: [][]byte{testsign.PEM(leaf, s.ca.Cert)}, Key: &inkan.StoredKey{Form: inkan.PlainKey, Data: data}})
 	}
 	s.c.once.Do(s.c.init)
-	p, err := s.c.pairsOf(v)
+	p, err := s.c.pairsOf(t.Context(), v, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,27 +18,25 @@ func publishFor(t testing.TB, s inkan.Store, ca *testsign.CA, key *inkan.Private
 	t.Helper()
 	ctx := context.Background()
 	leaf := ca.Leaf(t, key.Public(), names, now.Add(-time.Hour), now.Add(90*24*time.Hour), nil)
-	data, err := key.PEM()
+	stored, err := inkan.StorePlain(key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := fmt.Sprintf("%016x", n)
-	cv := state.CertValue{KeyType: inkan.ECDSAP256, Identifiers: testkit.IDs(names...), Chains: []string{string(testsign.PEM(leaf, ca.Cert))}, Source: "issued", CA: "ca", Account: "default"}
-	if err := state.CreateOnce(ctx, s, state.KeyKey(name, n, id, inkan.ECDSAP256), &inkan.StoredKey{Form: inkan.PlainKey, Data: data}, id); err != nil {
-		t.Fatal(err)
-	}
-	if err := state.CreateOnce(ctx, s, state.CertKey(name, n, id, inkan.ECDSAP256), cv, id); err != nil {
+	cv := state.CertValue{KeyType: inkan.ECDSAP256, Identifiers: testkit.IDs(names...), Chains: []string{string(testsign.PEM(leaf, ca.Cert))}, Source: inkan.SourceIssued, CA: "ca", Account: "default"}
+	p, err := state.StorePair(ctx, s, state.VersionID{Name: name, Seq: n, ID: id}, cv, stored)
+	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = state.Update(ctx, s, state.CurrentKey(name), func(c *inkan.Current, _ bool) error {
-		*c = inkan.Current{N: n, Seq: n, Top: n, ID: id, At: now, Pairs: map[inkan.KeyType]inkan.PairSum{inkan.ECDSAP256: {Cert: state.ChainsSum(cv.Chains), Key: state.Sum(data)}}}
+		*c = inkan.Current{N: n, Seq: n, Top: n, ID: id, At: now, Pairs: map[inkan.KeyType]inkan.PairSum{inkan.ECDSAP256: p.Sum}}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range cv.Identifiers {
-		if err := state.CreateOnce(ctx, s, state.HintKey(id, name), name, "hint"); err != nil {
+		if _, err := state.CreateOnce(ctx, s, state.HintKey(id, name), name, "hint"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -81,7 +81,7 @@ func (c *Certificates) Watch(ctx context.Context, interval time.Duration) error 
 // eventsSince returns the certificates that events not seen before speak of.
 func (c *Certificates) eventsSince(ctx context.Context, since time.Time, seen map[string]time.Time) ([]string, error) {
 	var changed []string
-	for e, err := range state.Events(ctx, c.Store, since) {
+	for e, err := range state.Events(ctx, c.Store, since, state.Wanted{Kinds: []inkan.EventKind{inkan.EventIssued, inkan.EventDeleted}}) {
 		if err != nil {
 			return changed, err
 		}
@@ -89,9 +89,7 @@ func (c *Certificates) eventsSince(ctx context.Context, since time.Time, seen ma
 			continue
 		}
 		seen[e.ID] = e.At
-		if e.Kind == inkan.EventIssued || e.Kind == inkan.EventDeleted {
-			changed = append(changed, e.Name)
-		}
+		changed = append(changed, e.Name)
 	}
 	return changed, nil
 }

@@ -172,7 +172,7 @@ func (s *scene) lost(n uint64, certs, orders int) (wrong []string) {
 	if o.Current.N != n {
 		say("n is %d, want %d", o.Current.N, n)
 	}
-	if key, err := o.Version.Pairs[0].KeyPEM(); err != nil || key == nil {
+	if key, err := (&inkan.Deployment{Version: o.Version}).KeyPEM(context.Background(), &o.Version.Pairs[0]); err != nil || key == nil {
 		say("a certificate without its key: %v", err)
 	}
 	if !slices.Equal(o.Version.Identifiers, s.req.Identifiers) {

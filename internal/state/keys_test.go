@@ -15,8 +15,8 @@ func TestD12KeyBounds(t *testing.T) {
 	version := &inkan.Version{ID: NewID()}
 	event := version.ID + "-" + name + "-4294967295-100000" // target, n, attempts
 	for _, key := range []string{
-		RequestKey(name), StateKey(name), CurrentKey(name), OrderKey(name, NewID(), inkan.ECDSAP256), CertKey(name, 9999999999, NewID(), inkan.ECDSAP384), KeyKey(name, 1, NewID(), inkan.RSA4096),
-		HintKey(host, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "2001:db8:1:2:3:4:5:6"}, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "::1"}, name), AccountKey(name, name), eventKey(at, event),
+		RequestKey(name), StateKey(name), CurrentKey(name), OrderKey(name, NewID(), inkan.ECDSAP256), VersionID{name, 9999999999, NewID()}.Cert(inkan.ECDSAP384), VersionID{name, 1, NewID()}.SealedKey(inkan.RSA4096, Sum(nil)),
+		HintKey(host, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "2001:db8:1:2:3:4:5:6"}, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "::1"}, name), AccountKey(name, name), EventKey(inkan.Event{At: at, ID: event, Kind: inkan.EventDeployFailed, Name: name}),
 		DueKey(CertQueue, at, name), DueKey(HostQueue, at, name), DeployedKey(name, name), GivenKey(strings.Repeat("f", 64)), inkan.LimitKey(name, name, "orders"), inkan.LimitKey(name, inkan.LimitHash("x")),
 	} {
 		if err := inkan.CheckKey(key); err != nil {

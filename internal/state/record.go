@@ -18,9 +18,11 @@ import (
 // was ever written is read for ever.
 const envelopeFormat = 1
 
-// envelope is how the core wraps every value it keeps in a Store (the raw
-// answers of http-01 excepted): alike on every Store, so that a damaged value
-// is found whatever carried it.
+// envelope is how every value is wrapped (those of raw families excepted): alike
+// on every Store, so that a damaged value is found whatever carried it. A member
+// "sig" beside the body is kept free for a signature {alg, key, sig} over
+// "inkan record 1\n", the id of the Store ([StoreRecord]), the key and the body;
+// who does not know it reads the value all the same.
 type envelope struct {
 	Format  int             `json:"inkan"`
 	Counter uint64          `json:"counter"` // grows with every write of the key
@@ -29,18 +31,21 @@ type envelope struct {
 	Body    json.RawMessage `json:"body"`
 }
 
-func Encode(v any, counter uint64, write string) ([]byte, error) {
+// encode wraps a record. write identifies this very write. sum is that of the
+// record without the envelope.
+func encode(v any, counter uint64, write string) (data []byte, sum string, err error) {
 	body, err := json.Marshal(storable(v))
 	if err != nil {
-		return nil, inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
+		return nil, "", inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
 	}
-	data, err := json.Marshal(envelope{envelopeFormat, counter, write, Sum(body), body})
-	if err != nil {
-		return nil, inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
+	sum = Sum(body)
+	if data, err = json.Marshal(envelope{envelopeFormat, counter, write, sum, body}); err != nil {
+		return nil, "", inkan.Errorf(inkan.Bug, "encoding a record", "%w", err)
 	}
-	return data, nil
+	return data, sum, nil
 }
 
+// Decode unwraps a record into v, or returns an [inkan.DamagedError].
 func Decode(key string, data []byte, v any) (envelope, error) {
 	var e envelope
 	if err := json.Unmarshal(data, &e); err != nil {
@@ -62,6 +67,7 @@ func Decode(key string, data []byte, v any) (envelope, error) {
 	return e, nil
 }
 
+// Sum is the checksum of all records: SHA-256 in hexadecimal.
 func Sum(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
@@ -79,10 +85,12 @@ func NewID() string {
 type Record[T any] struct {
 	Key     string
 	Value   T
-	counter uint64
+	Sum     string    // of the value as it was read; "" while absent
 	Rev     inkan.Rev // "" while absent
+	counter uint64
 }
 
+// Exists reports whether there was a value.
 func (r *Record[T]) Exists() bool { return r.Rev != "" }
 
 // Load reads the record at key. An absent one is no error.
@@ -99,7 +107,7 @@ func Load[T any](ctx context.Context, s inkan.Store, key string) (Record[T], err
 	if err != nil {
 		return r, err
 	}
-	r.counter, r.Rev = e.Counter, rev
+	r.counter, r.Rev, r.Sum = e.Counter, rev, e.Sum
 	return r, nil
 }
 
@@ -107,7 +115,7 @@ func Load[T any](ctx context.Context, s inkan.Store, key string) (Record[T], err
 // means that somebody else wrote first.
 func (r *Record[T]) Save(ctx context.Context, s inkan.Store, v T) error {
 	write := NewID()
-	data, err := Encode(v, r.counter+1, write)
+	data, sum, err := encode(v, r.counter+1, write)
 	if err != nil {
 		return err
 	}
@@ -118,30 +126,39 @@ func (r *Record[T]) Save(ctx context.Context, s inkan.Store, v T) error {
 	if err != nil {
 		return err
 	}
-	r.Value, r.counter, r.Rev = v, r.counter+1, rev
+	r.Value, r.Sum, r.counter, r.Rev = v, sum, r.counter+1, rev
 	return nil
 }
 
 // put writes data over the value of the revision old. A doubtful answer is
-// settled by reading the value and asking ours whether it is what we wrote. If it
-// still is the old one, the write is tried once more, and only once: a hiccup
+// settled by reading the value and asking ours whether it is what we wrote. If the
+// old value still stands, the write is tried once more, and only once: a hiccup
 // between an answer of the CA and the journal must not cost the order.
-func put(ctx context.Context, s inkan.Store, key string, data []byte, old inkan.Rev, ours func(there []byte) bool) (rev inkan.Rev, err error) {
+func put(ctx context.Context, s inkan.Store, key string, data []byte, old inkan.Rev, ours func(there []byte) bool) (inkan.Rev, error) {
+	var err error
 	for range 2 {
+		var rev inkan.Rev
 		if rev, err = s.Put(ctx, key, data, old); err == nil {
 			return rev, nil
 		}
-		there, rev, getErr := s.Get(context.WithoutCancel(ctx), key)
-		switch absent := errors.Is(getErr, fs.ErrNotExist); {
-		case getErr == nil && ours(there):
-			return rev, nil
+		seen, seenRev, readErr := s.Get(context.WithoutCancel(ctx), key)
+		switch {
+		case readErr == nil && ours(seen):
+			return seenRev, nil
 		case errors.Is(err, inkan.ErrConflict):
 			return "", inkan.ErrConflict
-		case inkan.KindOf(err) != inkan.Temporary, ctx.Err() != nil, getErr != nil && !absent, rev != old:
+		case ctx.Err() != nil || !mayRetry(err, readErr, seenRev, old):
 			return "", fmt.Errorf("writing %s: %w", key, err)
 		}
 	}
 	return "", fmt.Errorf("writing %s: %w", key, err)
+}
+
+// mayRetry reports whether a write that failed did not happen, and may succeed
+// the next time: the value of the revision old still stands.
+func mayRetry(err, readErr error, seen, old inkan.Rev) bool {
+	absent := errors.Is(readErr, fs.ErrNotExist)
+	return inkan.KindOf(err) == inkan.Temporary && (readErr == nil || absent) && seen == old
 }
 
 // Update edits the record at key by compare-and-swap until it wins. change may
@@ -184,24 +201,24 @@ func Confirm(ctx context.Context, s inkan.Store, key string) error {
 
 var ErrUnchanged = errors.New("unchanged")
 
-// CreateOnce writes a value that is created once and never changes. The write id is
-// given, so that the same fact gives the same bytes: a value that is there
-// already must be equal.
-func CreateOnce(ctx context.Context, s inkan.Store, key string, v any, write string) error {
-	data, err := Encode(v, 1, write)
+// CreateOnce writes a value that is created once and never changes. The write id
+// is given, so that the same fact gives the same bytes: a value that is there
+// already must be equal. It returns the checksum of the record.
+func CreateOnce(ctx context.Context, s inkan.Store, key string, v any, write string) (sum string, err error) {
+	data, sum, err := encode(v, 1, write)
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = put(ctx, s, key, data, "", func(there []byte) bool { return bytes.Equal(there, data) })
 	if !errors.Is(err, inkan.ErrConflict) {
-		return err
+		return sum, err
 	}
 	there, _, err := s.Get(context.WithoutCancel(ctx), key)
 	switch {
 	case err != nil:
-		return fmt.Errorf("writing %s: %w", key, err)
+		return "", fmt.Errorf("writing %s: %w", key, err)
 	case !bytes.Equal(there, data):
-		return inkan.Errorf(inkan.Bug, "writing "+key, "another value is there already")
+		return "", inkan.Errorf(inkan.Bug, "writing "+key, "another value is there already")
 	}
-	return nil
+	return sum, nil
 }

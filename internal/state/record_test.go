@@ -18,7 +18,7 @@ import (
 
 func TestEnvelopeRoundTrip(t *testing.T) {
 	want := sampleState()
-	data, err := Encode(want, 41, "id")
+	data, _, err := encode(want, 41, "id")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,14 +31,14 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		t.Error(diff)
 	}
 	raw := inkan.HostRecord{Kind: "files", Options: json.RawMessage("{ \"dir\": \"<&>\" }")}
-	if data, err = Encode(raw, 1, "id"); err != nil {
+	if data, _, err = encode(raw, 1, "id"); err != nil {
 		t.Fatal(err)
 	}
 	var host inkan.HostRecord
 	if _, err := Decode("targets/a", data, &host); err != nil {
 		t.Errorf("a record with raw JSON in it: %v", err)
 	}
-	if _, err := Encode(make(chan int), 1, "id"); err == nil || inkan.KindOf(err) != inkan.Bug {
+	if _, _, err := encode(make(chan int), 1, "id"); err == nil || inkan.KindOf(err) != inkan.Bug {
 		t.Errorf("what JSON cannot hold: %v", err)
 	}
 }
@@ -47,7 +47,7 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 // an error, or the value that was written; never another one.
 func TestD07Damage(t *testing.T) {
 	want := sampleState()
-	data, err := Encode(want, 7, "0123456789abcdef")
+	data, _, err := encode(want, 7, "0123456789abcdef")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestD07Damage(t *testing.T) {
 
 // TestD07Kinds: a record in the place of another one does not fit.
 func TestD07Kinds(t *testing.T) {
-	data, err := Encode([]string{"a"}, 1, "id")
+	data, _, err := encode([]string{"a"}, 1, "id")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestD07Kinds(t *testing.T) {
 }
 
 func TestC28FutureFormat(t *testing.T) {
-	data, err := Encode(inkan.State{}, 1, "id")
+	data, _, err := encode(inkan.State{}, 1, "id")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,20 +118,20 @@ func TestC28FutureFormat(t *testing.T) {
 func TestKeep(t *testing.T) {
 	ctx := t.Context()
 	s := testkit.New()
-	if err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
+	if _, err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
 		t.Fatal(err)
 	}
-	if err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
+	if _, err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
 		t.Errorf("the same value again: %v", err)
 	}
 	for _, c := range []struct{ v, id string }{{"other", "id"}, {"value", "other"}} {
-		if err := CreateOnce(ctx, s, "v/a", c.v, c.id); err == nil || inkan.KindOf(err) != inkan.Bug {
+		if _, err := CreateOnce(ctx, s, "v/a", c.v, c.id); err == nil || inkan.KindOf(err) != inkan.Bug {
 			t.Errorf("another value (%v): %v, want an error of kind bug", c, err)
 		}
 	}
 	lost := errors.New("reply lost")
 	s.After = func(string) error { return lost }
-	if err := CreateOnce(ctx, s, "v/b", "value", "id"); err != nil {
+	if _, err := CreateOnce(ctx, s, "v/b", "value", "id"); err != nil {
 		t.Errorf("written, but the reply was lost: %v", err)
 	}
 	s.After, s.Before = nil, func(op, _ string) error {
@@ -140,7 +140,7 @@ func TestKeep(t *testing.T) {
 		}
 		return nil
 	}
-	if err := CreateOnce(ctx, s, "v/c", "value", "id"); !errors.Is(err, lost) {
+	if _, err := CreateOnce(ctx, s, "v/c", "value", "id"); !errors.Is(err, lost) {
 		t.Errorf("not written: %v", err)
 	}
 }
@@ -210,7 +210,7 @@ func TestB02WriteAgain(t *testing.T) {
 			}
 			return nil
 		}
-		if err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
+		if _, err := CreateOnce(ctx, s, "v/a", "value", "id"); err != nil {
 			t.Errorf("%s: keeping after one failure: %v", c.what, err)
 		}
 	}
@@ -302,7 +302,7 @@ func TestUpdate(t *testing.T) {
 
 // FuzzOpen: no input makes a value that was not sealed as it is.
 func FuzzOpen(f *testing.F) {
-	good, err := Encode(sampleState(), 3, "id")
+	good, _, err := encode(sampleState(), 3, "id")
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -318,7 +318,7 @@ func FuzzOpen(f *testing.F) {
 		if e.Format != 1 || Sum(e.Body) != e.Sum {
 			t.Errorf("accepted %q", data)
 		}
-		again, err := Encode(st, e.Counter, e.Write)
+		again, _, err := encode(st, e.Counter, e.Write)
 		if err != nil {
 			t.Fatal(err)
 		}

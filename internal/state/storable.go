@@ -10,6 +10,7 @@ import (
 type writtenKey struct {
 	Form string `json:"form"`
 	Data []byte `json:"data"`
+	SPKI string `json:"spki,omitempty"`
 }
 
 type writtenOrder struct {
@@ -27,7 +28,7 @@ func written(k *inkan.StoredKey) *writtenKey {
 	if k == nil {
 		return nil
 	}
-	return &writtenKey{k.Form, k.Data}
+	return &writtenKey{k.Form, k.Data, k.SPKI}
 }
 
 // storable returns what is written in the place of a record.

@@ -24,7 +24,7 @@ func TestN01StoredKeyForm(t *testing.T) {
 		{inkan.AccountRecord{Key: k, Next: n}, `{"created":"0001-01-01T00:00:00Z","key":` + jsonK + `,"next":` + jsonN},
 		{inkan.AccountRecord{}, `{"created":"0001-01-01T00:00:00Z","key":null`},
 	} {
-		data, err := Encode(c.v, 1, "id")
+		data, _, err := encode(c.v, 1, "id")
 		if err != nil || !strings.Contains(string(data), c.want) {
 			t.Errorf("%T: %v, %s", c.v, err, data)
 		}
@@ -35,7 +35,7 @@ func TestN01StoredKeyForm(t *testing.T) {
 		}
 	}
 	var back inkan.AccountRecord
-	data, err := Encode(inkan.AccountRecord{Key: k, Next: n}, 1, "id")
+	data, _, err := encode(inkan.AccountRecord{Key: k, Next: n}, 1, "id")
 	if err == nil {
 		_, err = Decode("accounts/a", data, &back)
 	}

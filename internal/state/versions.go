@@ -6,106 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/inkan-acme/inkan"
 )
 
-// LoadVersion reads the version that cur names and checks it: checksums, every
-// certificate readable, key and leaf belong together.
-func LoadVersion(ctx context.Context, s inkan.Store, name string, cur inkan.Current) (*inkan.Version, error) {
-	v := &inkan.Version{Name: name, N: cur.N, Seq: cur.Seq, ID: cur.ID, At: cur.At}
-	for _, kt := range sortedKeyTypes(cur.Pairs) {
-		p, err := LoadPair(ctx, s, name, cur.Seq, cur.ID, kt, cur.Pairs[kt])
-		if err != nil {
-			return nil, err
-		}
-		v.Pairs = append(v.Pairs, p.Pair)
-		v.Identifiers = p.identifiers
-	}
-	if len(v.Pairs) == 0 {
-		return nil, fmt.Errorf("certificate %s: %w", name, fs.ErrNotExist)
-	}
-	return v, nil
-}
-
-type loadedPair struct {
-	inkan.Pair
-	identifiers []inkan.Identifier
-	Sum         inkan.PairSum
-}
-
-// LoadPair reads one pair; with a non-zero want its checksums must fit.
-func LoadPair(ctx context.Context, s inkan.Store, name string, seq uint64, id string, kt inkan.KeyType, want inkan.PairSum) (*loadedPair, error) {
-	key := CertKey(name, seq, id, kt)
-	cv, err := Load[CertValue](ctx, s, key)
-	if err != nil {
-		return nil, err
-	}
-	if !cv.Exists() {
-		return nil, damaged(key, "it is missing")
-	}
-	p := &loadedPair{Pair: inkan.Pair{KeyType: kt, Ask: cv.Value.Ask, CA: cv.Value.CA, Account: cv.Value.Account, Source: cv.Value.Source},
-		identifiers: cv.Value.Identifiers}
-	for _, c := range cv.Value.Chains {
-		p.Chains = append(p.Chains, []byte(c))
-	}
-	if len(p.Chains) == 0 {
-		return nil, damaged(key, "it holds no chain")
-	}
-	certs, err := inkan.ParseChain(p.Chains[0])
-	if err != nil {
-		return nil, damaged(key, err.Error())
-	}
-	p.Leaf = certs[0]
-	p.Sum.Cert = ChainsSum(cv.Value.Chains)
-	kk := KeyKey(name, seq, id, kt)
-	kv, err := Load[inkan.StoredKey](ctx, s, kk)
-	if err != nil {
-		return nil, err
-	}
-	if kv.Exists() {
-		if kv.Value.Form == "" || len(kv.Value.Data) == 0 {
-			return nil, damaged(kk, "it holds no key")
-		}
-		p.Key = &kv.Value
-		p.Sum.Key = Sum(kv.Value.Data)
-	}
-	if want != (inkan.PairSum{}) && p.Sum != want {
-		return nil, damaged(key, "it is not what the current pointer names")
-	}
-	if p.Key != nil && p.Key.Form == inkan.PlainKey {
-		k, err := p.Key.Open()
-		if err != nil {
-			return nil, damaged(kk, "it is not a key")
-		}
-		if pub, ok := p.Leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(k.Public()) {
-			return nil, damaged(kk, "it does not belong to the certificate")
-		}
-	}
-	return p, nil
-}
-
-func ChainsSum(chains []string) string {
-	var all []byte
-	for _, c := range chains {
-		all = append(all, c...)
-		all = append(all, 0)
-	}
-	return Sum(all)
-}
-
-func sortedKeyTypes(pairs map[inkan.KeyType]inkan.PairSum) []inkan.KeyType {
-	var kts []inkan.KeyType
-	for kt := range pairs {
-		kts = append(kts, kt)
-	}
-	slices.Sort(kts)
-	return kts
-}
-
-// CertValue is v/<name>/<seq>-<id>/<alg>/cert.
+// CertValue is what stands at [VersionID.Cert].
 type CertValue struct {
 	Chains      []string           `json:"chains"` // PEM, leaf first; the CA's default first
 	KeyType     inkan.KeyType      `json:"key_type"`
@@ -116,13 +25,169 @@ type CertValue struct {
 	Source      string             `json:"source"`
 }
 
-// Versions lists the versions of a certificate, oldest first. A version that
-// cannot be read is left out and its error joined.
+// StorePair writes one pair of a version: the key, exactly as it was
+// journalled, then the certificate (rows 10 and 11 of the commit protocol).
+// Without a key the user's own CSR was used. It returns what current is to say
+// of the pair.
+func StorePair(ctx context.Context, s inkan.Store, v VersionID, cv CertValue, key *inkan.StoredKey) (*Pair, error) {
+	p, err := cv.pair(v.Cert(cv.KeyType))
+	if err != nil {
+		return nil, err
+	}
+	if key != nil {
+		if _, err := CreateOnce(ctx, s, v.Key(cv.KeyType), key, v.ID); err != nil {
+			return nil, err
+		}
+		p.setKey(key)
+	}
+	p.Sum.Value, err = CreateOnce(ctx, s, v.Cert(cv.KeyType), cv, v.ID)
+	return p, err
+}
+
+// Pair is a pair as it stands in the Store.
+type Pair struct {
+	inkan.Pair
+	Identifiers []inkan.Identifier
+	Sum         inkan.PairSum
+}
+
+// pair returns what the value says, without its checksum and key.
+func (cv *CertValue) pair(key string) (*Pair, error) {
+	if len(cv.Chains) == 0 {
+		return nil, damaged(key, "it holds no chain")
+	}
+	p := &Pair{Pair: inkan.Pair{KeyType: cv.KeyType, Ask: cv.Ask, CA: cv.CA, Account: cv.Account, Source: cv.Source}, Identifiers: cv.Identifiers}
+	for _, c := range cv.Chains {
+		p.Chains = append(p.Chains, []byte(c))
+	}
+	certs, err := inkan.ParseChain(p.Chains[0])
+	if err != nil {
+		return nil, damaged(key, err.Error())
+	}
+	p.Leaf = certs[0]
+	p.Sum = inkan.PairSum{Cert: chainsSum(cv.Chains), Fingerprint: p.Fingerprint().String(), NotBefore: p.Leaf.NotBefore.UTC(), NotAfter: p.Leaf.NotAfter.UTC()}
+	if p.Sum.SPKI, err = inkan.SPKIHash(p.Leaf.PublicKey); err != nil {
+		return nil, damaged(key, err.Error())
+	}
+	return p, nil
+}
+
+func (p *Pair) setKey(k *inkan.StoredKey) { p.Key, p.Sum.Key = k, Sum(k.Data) }
+
+// LoadVersion reads the version that cur names and checks it: checksums, every
+// certificate readable, key and leaf belong together. What is not so is an
+// [inkan.DamagedError].
+func LoadVersion(ctx context.Context, s inkan.Store, name string, cur inkan.Current) (*inkan.Version, error) {
+	v := &inkan.Version{Name: name, N: cur.N, Seq: cur.Seq, ID: cur.ID, At: cur.At}
+	id := VersionID{name, cur.Seq, cur.ID}
+	for _, kt := range slices.Sorted(maps.Keys(cur.Pairs)) {
+		want := cur.Pairs[kt]
+		keyAt := id.Key(kt)
+		if cur.K > 0 && want.Key != "" {
+			keyAt = id.SealedKey(kt, want.Key)
+		}
+		p, err := loadPair(ctx, s, id, kt, keyAt)
+		if err == nil {
+			err = p.fits(want, id.Cert(kt))
+		}
+		if err != nil {
+			return nil, err
+		}
+		v.Pairs = append(v.Pairs, p.Pair)
+		v.Identifiers = p.Identifiers
+	}
+	if len(v.Pairs) == 0 {
+		return nil, fmt.Errorf("certificate %s: %w", name, fs.ErrNotExist)
+	}
+	return v, nil
+}
+
+// fits reports damage if the pair is not the one that current names. What was
+// published before 2026-11-29 names the chains and the stored key only.
+func (p *Pair) fits(want inkan.PairSum, key string) error {
+	same := want.Key == "" || want.Key == p.Sum.Key
+	if want.SPKI != "" {
+		same = same && want.SPKI == p.Sum.SPKI && want.Value == p.Sum.Value
+	} else {
+		same = want.Key == p.Sum.Key && want.Cert == p.Sum.Cert
+	}
+	if !same {
+		return damaged(key, "it is not what the current pointer names")
+	}
+	return nil
+}
+
+// LoadPair reads one pair of a version, whether or not it is in force.
+func LoadPair(ctx context.Context, s inkan.Store, v VersionID, kt inkan.KeyType) (*Pair, error) {
+	return loadPair(ctx, s, v, kt, v.Key(kt))
+}
+
+func loadPair(ctx context.Context, s inkan.Store, v VersionID, kt inkan.KeyType, keyAt string) (*Pair, error) {
+	certAt := v.Cert(kt)
+	cv, err := Load[CertValue](ctx, s, certAt)
+	if err != nil {
+		return nil, err
+	}
+	if !cv.Exists() {
+		return nil, damaged(certAt, "it is missing")
+	}
+	cv.Value.KeyType = kt
+	p, err := cv.Value.pair(certAt)
+	if err != nil {
+		return nil, err
+	}
+	p.Sum.Value = cv.Sum
+	key, err := Load[inkan.StoredKey](ctx, s, keyAt)
+	if err != nil || !key.Exists() {
+		return p, err
+	}
+	if reason := whyNoKey(&key.Value, p); reason != "" {
+		return nil, damaged(keyAt, reason)
+	}
+	p.setKey(&key.Value)
+	return p, nil
+}
+
+// whyNoKey tells why what is stored cannot be the key of the pair; "" if it can.
+// A key that only its opener can read is known by the hash of its public key.
+func whyNoKey(k *inkan.StoredKey, p *Pair) string {
+	const foreign = "it does not belong to the certificate"
+	switch {
+	case k.Form == "" || len(k.Data) == 0:
+		return "it holds no key"
+	case k.SPKI != "" && k.SPKI != p.Sum.SPKI:
+		return foreign
+	case k.Form != inkan.PlainKey:
+		return ""
+	}
+	key, err := inkan.ParseKey(k.Data)
+	if err != nil {
+		return "it is not a key"
+	}
+	if pub, ok := p.Leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(key.Public()) {
+		return foreign
+	}
+	return ""
+}
+
+// chainsSum is the checksum of chains, as current named them before 2026-11-29.
+func chainsSum(chains []string) string {
+	var all []byte
+	for _, c := range chains {
+		all = append(all, c...)
+		all = append(all, 0)
+	}
+	return Sum(all)
+}
+
+// Versions lists the versions of a certificate, oldest first, those never
+// published included. A version that cannot be read is left out and its error
+// joined.
 func Versions(ctx context.Context, s inkan.Store, name string) ([]*inkan.Version, error) {
 	var vs []*inkan.Version
 	var errs []error
 	seen := ""
-	prefix := "v/" + name + "/"
+	prefix := VersionsPrefix(name)
 	for key, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return vs, fmt.Errorf("listing the versions of %s: %w", name, err)
@@ -145,13 +210,12 @@ func Versions(ctx context.Context, s inkan.Store, name string) ([]*inkan.Version
 // LoadVersionAt reads the version "<seq>-<id>" of a certificate, whether or
 // not it is in force. n is taken over into the result.
 func LoadVersionAt(ctx context.Context, s inkan.Store, name, dir string, n uint64) (*inkan.Version, error) {
-	var seq uint64
-	var id string
-	if _, err := fmt.Sscanf(dir, "%010d-%s", &seq, &id); err != nil || fmt.Sprintf("%010d-%s", seq, id) != dir {
-		return nil, inkan.Errorf(inkan.Bug, "certificate "+name, "%q is not a version", inkan.Printable(dir, 80))
+	id, err := ParseVersion(name, dir)
+	if err != nil {
+		return nil, err
 	}
-	v := &inkan.Version{Name: name, N: n, Seq: seq, ID: id}
-	prefix := VersionPrefix(name, seq, id)
+	v := &inkan.Version{Name: name, N: n, Seq: id.Seq, ID: id.ID}
+	prefix := id.Prefix()
 	for key, err := range s.List(ctx, prefix, "") {
 		if err != nil {
 			return nil, err
@@ -160,15 +224,31 @@ func LoadVersionAt(ctx context.Context, s inkan.Store, name, dir string, n uint6
 		if !isCert || !inkan.KeyType(alg).Valid() {
 			continue
 		}
-		p, err := LoadPair(ctx, s, name, seq, id, inkan.KeyType(alg), inkan.PairSum{})
+		p, err := LoadPair(ctx, s, id, inkan.KeyType(alg))
 		if err != nil {
 			return nil, err
 		}
 		v.Pairs = append(v.Pairs, p.Pair)
-		v.Identifiers = p.identifiers
+		v.Identifiers = p.Identifiers
 	}
 	if len(v.Pairs) == 0 {
 		return nil, fmt.Errorf("version %s of %s: %w", dir, name, fs.ErrNotExist)
 	}
 	return v, nil
+}
+
+// Soundest returns the newest version of a certificate that can be read whole
+// and has not expired, for when the one in force cannot; fs.ErrNotExist if
+// there is none.
+func Soundest(ctx context.Context, s inkan.Store, name string, now time.Time) (*inkan.Version, error) {
+	vs, _ := Versions(ctx, s, name) // what cannot be read is passed over
+	for _, v := range slices.Backward(vs) {
+		unusable := slices.ContainsFunc(v.Pairs, func(p inkan.Pair) bool {
+			return p.Key == nil && p.Source == inkan.SourceIssued || !now.Before(p.Leaf.NotAfter)
+		})
+		if !unusable {
+			return v, nil
+		}
+	}
+	return nil, fmt.Errorf("a sound version of %s: %w", name, fs.ErrNotExist)
 }

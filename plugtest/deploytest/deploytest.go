@@ -70,10 +70,10 @@ func (s *suite) must(t *testing.T, next, previous *inkan.Version, last inkan.Rec
 	if !json.Valid(r) {
 		t.Errorf("the receipt is not JSON: %q", r)
 	}
-	if len(r) > inkan.MaxUndo {
-		t.Errorf("the receipt has %d bytes; at most %d are allowed", len(r), inkan.MaxUndo)
+	if len(r) > inkan.MaxReceipt {
+		t.Errorf("the receipt has %d bytes; at most %d are allowed", len(r), inkan.MaxReceipt)
 	}
-	if key, _ := next.Pairs[0].KeyPEM(); key != nil && bytes.Contains(r, bytes.Split(key, []byte("\n"))[1]) {
+	if key, _ := (&inkan.Deployment{Version: next}).KeyPEM(t.Context(), &next.Pairs[0]); key != nil && bytes.Contains(r, bytes.Split(key, []byte("\n"))[1]) {
 		t.Error("the receipt holds the private key")
 	}
 	s.serves(t, next)

@@ -119,11 +119,11 @@ func exactBytes(t *testing.T, s inkan.Store) {
 		every[i] = byte(i)
 	}
 	values := map[string][]byte{
-		"bytes/empty":    {},
-		"bytes/every":    every,
-		"bytes/crlf":     []byte("a\r\nb\n\n"),
-		"bytes/notutf8":  {0xff, 0xfe, 0x80},
-		"bytes/mebibyte": bytes.Repeat(every, 4096),
+		"bytes/empty":   {},
+		"bytes/every":   every,
+		"bytes/crlf":    []byte("a\r\nb\n\n"),
+		"bytes/notutf8": {0xff, 0xfe, 0x80},
+		"bytes/largest": bytes.Repeat(every, inkan.MaxValue/len(every)),
 	}
 	for key, want := range values {
 		rev, err := s.Put(t.Context(), key, want, "")
