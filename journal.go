@@ -29,6 +29,7 @@ type OrderRecord struct {
 	Replaces string  `json:"replaces,omitempty"` // ARI certificate id sent in the order (RFC 9773 section 4.1)
 
 	Identifiers []Identifier `json:"identifiers"`
+	Tokens      []string     `json:"tokens,omitempty"` // keys of the limit buckets of which this order holds a token, or in which its failure counts
 	OrderURL    string       `json:"order_url,omitempty"`
 	Challenges  []Challenge  `json:"challenges,omitempty"`
 	CSR         []byte       `json:"csr,omitempty"` // DER

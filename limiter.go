@@ -7,19 +7,27 @@ import (
 	"time"
 )
 
-// Limiter keeps the CA's published limits, shared by everybody who works on
-// the same Store. Safe for concurrent use.
+// Limiter keeps the limits that a CA has published. Everybody who works on the
+// same Store shares them. A Limiter does not know who holds a token: the caller
+// journals that (see [OrderRecord]). A Limiter is safe for concurrent use.
 type Limiter interface {
-	// Take takes one token from each bucket, or from none. It deducts once
-	// per id, also across restarts: a second Take with the same id is free.
-	// If a bucket is empty, or a 429 said to wait, it returns an *Error of
-	// kind RateLimited whose RetryAfter says when there will be a token.
-	Take(ctx context.Context, id string, buckets []Bucket) error
-	// Back returns the tokens of id. Only when the CA's answer proves that
-	// nothing was used.
-	Back(ctx context.Context, id string, buckets []Bucket) error
-	// Answer records that the CA refused until then (429 with Retry-After).
-	Answer(ctx context.Context, b Bucket, until time.Time) error
+	// Take takes one token from each bucket. If one of them refuses, it takes
+	// none. Every call deducts: the caller journals what it holds and does not
+	// take that again. A crash in the middle of Take loses tokens.
+	//
+	// A bucket refuses when it is empty, or when a 429 said to wait and the time
+	// has not come. The error is then an *Error of kind RateLimited, whose
+	// RetryAfter says when the bucket will give a token. A bucket whose Capacity
+	// is 0 gives no token. Take only asks it whether a 429 still says to wait.
+	Take(ctx context.Context, buckets []Bucket) error
+	// Refund gives one token back to each bucket. The caller refunds a token
+	// only when the CA's answer proves that it was not used, and only when its
+	// journal says that it holds the token. It takes the token out of the
+	// journal first: a crash in between loses a token, and no bucket ever gets
+	// one too many. A full bucket stays as it is.
+	Refund(ctx context.Context, buckets []Bucket) error
+	// Block records that a 429 said to wait until then.
+	Block(ctx context.Context, b Bucket, until time.Time) error
 }
 
 // Bucket is one token bucket of a CA limit. A bucket that was never touched is
@@ -27,8 +35,9 @@ type Limiter interface {
 type Bucket struct {
 	// Key is the key in the Store, below "limits/": built by [LimitKey].
 	Key string
-	// Capacity is the number of tokens in a full bucket. 0 means that no
-	// limit is known: such a bucket only remembers what a 429 said.
+	// Capacity is the number of tokens in a full bucket. 0 means that no token
+	// is taken, since no limit is known or the caller holds one: such a bucket
+	// only tells what a 429 said.
 	Capacity int
 	// Refill is the time one token takes to come back.
 	Refill time.Duration

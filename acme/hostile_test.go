@@ -3,6 +3,7 @@ package acme
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -168,8 +169,8 @@ func TestA04RateLimitIsRemembered(t *testing.T) {
 	r, _ := w.request("a.example.com")
 	_, err := w.client.Issue(t.Context(), r)
 	wantError(t, err, inkan.RateLimited, "too many new orders")
-	if len(w.limiter.answer) != 1 || w.limiter.answer[0] != "limits/test/default/orders" {
-		t.Fatalf("remembered: %v", w.limiter.answer)
+	if len(w.limiter.blocked) != 1 || w.limiter.blocked[0] != "limits/test/default/orders" {
+		t.Fatalf("remembered: %v", w.limiter.blocked)
 	}
 	w.client = w.newClient()
 	requests := w.ca.Count(testca.PathNewOrder)
@@ -272,8 +273,17 @@ func TestA08NewOrderIsReady(t *testing.T) {
 }
 
 func TestA08NewOrderIsSomebodyElses(t *testing.T) {
-	for name, always := range map[string]bool{"once": false, "always": true} {
+	for name, c := range map[string]struct {
+		always        bool
+		crash, tokens int // before this journal write of ours; the tokens of all orders in the end
+	}{
+		"once": {tokens: 3}, "always": {always: true, tokens: 3},
+		"crash before it is forgotten":          {crash: 4, tokens: 3},
+		"crash before the second tokens":        {crash: 5, tokens: 4}, // those are lost
+		"crash before the second order is ours": {crash: 6, tokens: 3},
+	} {
 		t.Run(name, func(t *testing.T) {
+			always := c.always
 			var replay atomic.Bool
 			var kept atomic.Pointer[httptest.ResponseRecorder]
 			var last string
@@ -306,21 +316,29 @@ func TestA08NewOrderIsSomebodyElses(t *testing.T) {
 				copyHeader(w.Header(), rec.Header())
 				w.WriteHeader(rec.Code)
 				w.Write(rec.Body.Bytes())
-			})
+			}, func(c *Config) { c.Name = "letsencrypt" })
 			w.issue("a.example.com")
 			if kept.Load() == nil {
 				t.Fatal("no finished order was seen")
 			}
 			r, j := w.request("a.example.com")
+			if c.crash > 0 {
+				j.crashAt(c.crash)
+				if err := w.again(t.Context(), r); !errors.Is(err, errCrash) {
+					t.Fatal(err)
+				}
+				j.stop = nil
+			}
 			issued, err := w.client.Issue(t.Context(), r)
 			if always {
 				wantError(t, err, inkan.Temporary, "another key")
-				return
-			}
-			if err != nil {
+			} else if err != nil {
 				t.Fatal(err)
+			} else {
+				checkIssued(t, issued, j)
 			}
-			checkIssued(t, issued, j)
+			w.wantTokens(c.tokens, c.tokens, c.tokens)
+			j.wantHeld(t, 3)
 		})
 	}
 }

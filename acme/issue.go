@@ -15,7 +15,7 @@ type order struct {
 	acct *account
 	dir  *directory
 	ids  []inkan.Identifier
-	rec  inkan.OrderRecord // as the journal had it when the call began
+	rec  inkan.OrderRecord // as the journal had it when the call began; Challenges and Tokens as it has them now
 
 	url       string
 	replaces  string // ARI certificate id that the order was made with

@@ -13,16 +13,6 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// takeID identifies the tokens of this order, so that a restart never takes
-// them twice.
-func (o *order) takeID() string {
-	id := o.rec.Attempt + "-" + string(o.rec.KeyType)
-	if o.second {
-		id += "-again"
-	}
-	return id
-}
-
 // orderBuckets returns the limits that a new order counts against. An order
 // that replaces a certificate by ARI is exempt from all; a renewal of exactly
 // the same names without ARI only counts against those names. A CA without
@@ -108,7 +98,7 @@ func countedDomain(id inkan.Identifier) string {
 
 // failureBucket counts failed authorizations of one identifier. Its capacity
 // is one below the CA's: the failure that finds it empty is the CA's last one,
-// and is remembered by Answer (see countFailures).
+// and is remembered by Block (see countFailures).
 func (o *order) failureBucket(id inkan.Identifier) inkan.Bucket {
 	q := o.c.ca.Limits.Failures
 	return inkan.Bucket{
@@ -118,34 +108,100 @@ func (o *order) failureBucket(id inkan.Identifier) inkan.Bucket {
 	}
 }
 
-// take takes the tokens of a new order.
-func (o *order) take(ctx context.Context, buckets []inkan.Bucket) error {
+// take takes the tokens of a new order that the journal does not name yet and
+// journals them before newOrder goes out, so that whoever sends it again, now or
+// after a crash, does not pay again. A crash between the two loses the tokens
+// until the buckets fill up. The buckets that the journal names are only asked
+// whether a 429 said to wait. take returns those that it took from.
+func (o *order) take(ctx context.Context, buckets []inkan.Bucket) (taken []inkan.Bucket, err error) {
 	if len(buckets) == 0 {
-		return nil
+		return nil, nil
 	}
-	err := o.r.Limiter.Take(ctx, o.takeID(), buckets)
-	if err == nil || ctx.Err() == nil {
-		return err
+	ask := slices.Clone(buckets)
+	for i, b := range buckets {
+		if slices.Contains(o.rec.Tokens, b.Key) {
+			ask[i].Capacity = 0
+		} else if b.Capacity > 0 {
+			taken = append(taken, b)
+		}
 	}
-	return interrupted(ctx, o.c.op("new order"), err)
+	if err := o.r.Limiter.Take(ctx, ask); err != nil {
+		if ctx.Err() != nil {
+			return nil, interrupted(ctx, o.c.op("new order"), err)
+		}
+		return nil, err
+	}
+	return taken, o.journalTokens(ctx, keysOf(taken))
 }
 
-// orderRefused settles the tokens of an order that the CA refused: a refusal
+// keysOf returns the keys of buckets.
+func keysOf(buckets []inkan.Bucket) []string {
+	var keys []string
+	for _, b := range buckets {
+		keys = append(keys, b.Key)
+	}
+	return keys
+}
+
+// journalTokens notes that the order holds a token of each of the buckets with
+// these keys.
+func (o *order) journalTokens(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var held []string
+	err := o.journal(ctx, func(r *inkan.OrderRecord) {
+		held = slices.Concat(r.Tokens, keys)
+		r.Tokens = held
+	})
+	if err == nil {
+		o.rec.Tokens = held
+	}
+	return err
+}
+
+// refund gives back the tokens that the journal says the order holds of buckets.
+// They leave the journal first: a crash in between loses them, and no token
+// comes back twice.
+func (o *order) refund(ctx context.Context, buckets []inkan.Bucket) {
+	held := func(tokens []string) []inkan.Bucket {
+		return slices.DeleteFunc(slices.Clone(buckets), func(b inkan.Bucket) bool { return !slices.Contains(tokens, b.Key) })
+	}
+	if len(held(o.rec.Tokens)) == 0 {
+		return
+	}
+	var back []inkan.Bucket
+	var rest []string
+	err := o.journal(ctx, func(r *inkan.OrderRecord) {
+		back = held(r.Tokens)
+		keys := keysOf(back)
+		rest = slices.DeleteFunc(slices.Clone(r.Tokens), func(key string) bool { return slices.Contains(keys, key) })
+		r.Tokens = rest
+	})
+	if err == nil {
+		o.rec.Tokens = rest
+		err = o.r.Limiter.Refund(ctx, back)
+	}
+	o.noteLimit(ctx, err)
+}
+
+// orderRefused settles the limits of an order that the CA refused: a refusal
 // made no order, and a 429 says when to come back, also to the next process.
-func (o *order) orderRefused(ctx context.Context, refusal error, buckets []inkan.Bucket) {
+// What was taken for an earlier request stays: that one may have made an order.
+func (o *order) orderRefused(ctx context.Context, refusal error, taken []inkan.Bucket) {
 	p := problemOf(refusal)
 	if p == nil || p.Status < 400 || p.Status > 499 {
 		return // the CA may have made the order
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	if p.Type != "" && len(buckets) > 0 && o.c.ca.Limits.Orders.Capacity > 0 {
-		o.noteLimit(ctx, o.r.Limiter.Back(ctx, o.takeID(), buckets))
+	if p.Type != "" {
+		o.refund(ctx, taken)
 	}
 	if (p.is(rateLimited) || p.Status == http.StatusTooManyRequests) && p.RetryAfter > 0 {
 		until := o.c.engineNow().Add(p.RetryAfter)
 		for _, b := range o.limited(p) {
-			o.noteLimit(ctx, o.r.Limiter.Answer(ctx, b, until))
+			o.noteLimit(ctx, o.r.Limiter.Block(ctx, b, until))
 		}
 	}
 }
@@ -189,7 +245,7 @@ func (o *order) countsFailures() bool { return o.c.ca.Limits.Failures.Capacity >
 
 // checkFailures returns an error of kind RateLimited if one of the identifiers
 // failed so often that the CA would refuse to look again, or an order for it.
-// It takes nothing. A replacement by ARI is exempt.
+// It takes no token. A replacement by ARI is exempt.
 func (o *order) checkFailures(ctx context.Context, ids []inkan.Identifier, ari bool) error {
 	if !o.countsFailures() || ari || o.failuresChecked || len(ids) == 0 {
 		return nil
@@ -198,43 +254,48 @@ func (o *order) checkFailures(ctx context.Context, ids []inkan.Identifier, ari b
 	var buckets []inkan.Bucket
 	for _, id := range ids {
 		b := o.failureBucket(inkan.Identifier{Type: id.Type, Value: id.Base()})
-		b.Capacity = 0 // only what was answered; nothing is deducted
+		b.Capacity = 0 // it is only asked
 		buckets = append(buckets, b)
 	}
-	err := o.r.Limiter.Take(ctx, o.takeID()+"-check", buckets)
+	err := o.r.Limiter.Take(ctx, buckets)
 	if err != nil && ctx.Err() != nil {
 		return interrupted(ctx, o.c.op("new order"), err)
 	}
 	return err
 }
 
-// countFailures counts failed authorizations, once per order, also those of an
-// order that was exempt: the next one may not be.
+// countFailures counts failed authorizations, also those of an order that was
+// exempt: the next one may not be. The journal names what was counted, so that a
+// restart does not count it again. It is written last: a crash before may count a
+// failure twice, and never lets one pass.
 func (o *order) countFailures(ctx context.Context, ids []inkan.Identifier) {
 	if !o.countsFailures() {
 		return
 	}
+	var counted []string
 	for _, id := range ids {
 		b := o.failureBucket(id)
-		err := o.r.Limiter.Take(ctx, o.takeID()+"-failed", []inkan.Bucket{b})
+		if slices.Contains(o.rec.Tokens, b.Key) || slices.Contains(counted, b.Key) {
+			continue
+		}
+		err := o.r.Limiter.Take(ctx, []inkan.Bucket{b})
 		if until := inkan.RetryAfterOf(err); !until.IsZero() {
-			err = o.r.Limiter.Answer(ctx, b, until)
+			err = o.r.Limiter.Block(ctx, b, until)
+		}
+		if err == nil {
+			counted = append(counted, b.Key)
 		}
 		o.noteLimit(ctx, err)
 	}
+	o.noteLimit(ctx, o.journalTokens(ctx, counted))
 }
 
 // giveBack returns the tokens of limits on certificates, for an order that
 // ended without one.
 func (o *order) giveBack(ctx context.Context) {
-	if o.finalized || o.replaces != "" || o.c.ca.Limits.Orders.Capacity == 0 {
-		return
+	if !o.finalized {
+		o.refund(ctx, append(o.domainBuckets(), o.setBucket()))
 	}
-	buckets := []inkan.Bucket{o.setBucket()}
-	if !o.renewsSameSet() {
-		buckets = append(buckets, o.domainBuckets()...)
-	}
-	o.noteLimit(ctx, o.r.Limiter.Back(ctx, o.takeID(), buckets))
 }
 
 // noteLimit notes that a limit could not be recorded; the CA still keeps it.

@@ -65,12 +65,20 @@ func (o *order) create(ctx context.Context) (*orderObject, error) {
 	}
 }
 
-// createAgain is create after an order that was not ours.
+// createAgain is create after an order that was not ours. The journal forgets
+// that order and the tokens it cost: the next one takes its own, once.
 func (o *order) createAgain(ctx context.Context) (*orderObject, error) {
 	if o.second {
 		return nil, inkan.Errorf(inkan.Temporary, o.c.op("new order"), "it answered twice with a finished order for another key")
 	}
 	o.second = true
+	err := o.journal(ctx, func(r *inkan.OrderRecord) {
+		r.OrderURL, r.Expires, r.Replaces, r.Tokens = "", time.Time{}, "", nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	o.url, o.replaces, o.rec.Tokens = "", "", nil
 	return o.create(ctx)
 }
 
@@ -91,8 +99,8 @@ func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject
 	if err := o.checkFailures(ctx, o.ids, payload.Replaces != ""); err != nil {
 		return nil, err
 	}
-	buckets := o.orderBuckets(payload.Replaces != "")
-	if err := o.take(ctx, buckets); err != nil {
+	taken, err := o.take(ctx, o.orderBuckets(payload.Replaces != ""))
+	if err != nil {
 		return nil, err
 	}
 	if n := len(o.ids); n > 1 {
@@ -101,7 +109,7 @@ func (o *order) send(ctx context.Context, payload newOrderPayload) (*orderObject
 	resp, err := o.c.postDirectory(ctx, epNewOrder, op, func(d *directory) string { return d.NewOrder }, o.acct.identity,
 		func(string) ([]byte, error) { return mustJSON(payload), nil })
 	if err != nil {
-		o.orderRefused(ctx, err, buckets)
+		o.orderRefused(ctx, err, taken)
 		if p := problemOf(err); p != nil {
 			if refused := o.refusalsIn(p); len(refused) > 0 {
 				return nil, &inkan.RefusedError{Refusals: refused, Err: err}

@@ -21,15 +21,11 @@ type storeLimiter struct {
 	queues map[string]*takeQueue
 }
 
+// takeQueue is who waits for one bucket. Each waits for its answer: nil says that
+// a token was deducted for it.
 type takeQueue struct {
 	busy    bool
-	waiting []*taker
-}
-
-type taker struct {
-	id    string
-	fresh bool // deducted just now, not by an earlier Take
-	done  chan error
+	waiting []chan error
 }
 
 const maxTogether = 20
@@ -38,20 +34,17 @@ func newLimiter(s inkan.Store, now func() time.Time) *storeLimiter {
 	return &storeLimiter{s: s, now: now, queues: map[string]*takeQueue{}}
 }
 
-func (l *storeLimiter) Take(ctx context.Context, id string, buckets []inkan.Bucket) error {
-	var taken []inkan.Bucket // by this call: what an earlier one took may have been used
+func (l *storeLimiter) Take(ctx context.Context, buckets []inkan.Bucket) error {
+	var taken []inkan.Bucket
 	for _, b := range buckets {
 		var err error
 		if b.Capacity == 0 {
 			err = l.blocked(ctx, b)
-		} else {
-			var fresh bool
-			if fresh, err = l.takeOne(ctx, id, b); fresh {
-				taken = append(taken, b)
-			}
+		} else if err = l.takeOne(ctx, b); err == nil {
+			taken = append(taken, b)
 		}
 		if err != nil {
-			return errors.Join(err, l.Back(context.WithoutCancel(ctx), id, taken))
+			return errors.Join(err, l.Refund(context.WithoutCancel(ctx), taken))
 		}
 	}
 	return nil
@@ -74,9 +67,9 @@ func limited(b inkan.Bucket, until time.Time, why string) error {
 }
 
 // takeOne joins the takers that wait for the bucket; the first of them serves
-// all that have come until it writes. fresh reports that a token was deducted.
-func (l *storeLimiter) takeOne(ctx context.Context, id string, b inkan.Bucket) (fresh bool, err error) {
-	me := &taker{id: id, done: make(chan error, 1)}
+// all that have come until it writes.
+func (l *storeLimiter) takeOne(ctx context.Context, b inkan.Bucket) error {
+	me := make(chan error, 1)
 	l.mu.Lock()
 	q := l.queues[b.Key]
 	if q == nil {
@@ -86,8 +79,7 @@ func (l *storeLimiter) takeOne(ctx context.Context, id string, b inkan.Bucket) (
 	q.waiting = append(q.waiting, me)
 	if q.busy {
 		l.mu.Unlock()
-		err = <-me.done
-		return me.fresh, err
+		return <-me
 	}
 	q.busy = true
 	for len(q.waiting) > 0 {
@@ -101,51 +93,43 @@ func (l *storeLimiter) takeOne(ctx context.Context, id string, b inkan.Bucket) (
 	q.busy = false
 	delete(l.queues, b.Key)
 	l.mu.Unlock()
-	err = <-me.done
-	return me.fresh, err
+	return <-me
 }
 
 // serve takes a token for each of batch in one write. The write must not be
 // cancelled by one of the takers.
-func (l *storeLimiter) serve(ctx context.Context, b inkan.Bucket, batch []*taker) {
+func (l *storeLimiter) serve(ctx context.Context, b inkan.Bucket, batch []chan error) {
 	errs := make([]error, len(batch))
 	// A Store that panics must not leave the others waiting for ever.
-	err := guarded("limit on "+b.What, func() error { return l.deduct(context.WithoutCancel(ctx), b, batch, errs) })
-	for i, t := range batch {
+	err := guarded("limit on "+b.What, func() error { return l.deduct(context.WithoutCancel(ctx), b, errs) })
+	for i, taker := range batch {
 		if err != nil {
-			errs[i], t.fresh = err, false
+			errs[i] = err
 		}
-		t.done <- errs[i]
+		taker <- errs[i]
 	}
 }
 
-// deduct writes what serve decides for each of batch into errs.
-func (l *storeLimiter) deduct(ctx context.Context, b inkan.Bucket, batch []*taker, errs []error) error {
+// deduct takes a token for each of errs, in one write, and says there who got
+// none.
+func (l *storeLimiter) deduct(ctx context.Context, b inkan.Bucket, errs []error) error {
 	_, err := state.Update(ctx, l.s, b.Key, func(v *state.Bucket, exists bool) error {
 		now := l.now()
 		v.Fill(b, now, exists)
-		if v.Taken == nil {
-			v.Taken = map[string]time.Time{}
-		}
-		changed := false
-		for i, t := range batch {
-			_, holds := v.Taken[t.id]
-			t.fresh = false
+		given := false
+		for i := range errs {
 			switch {
 			case v.BlockedAt(now):
 				errs[i] = limited(b, v.Until, "the CA asked to wait")
-			case holds:
-				errs[i] = nil
 			case v.Tokens < 1:
 				wait := time.Duration((1 - v.Tokens) * float64(b.Refill))
 				errs[i] = limited(b, now.Add(wait).Add(time.Second), "used up")
 			default:
 				v.Tokens--
-				v.Taken[t.id] = now
-				errs[i], t.fresh, changed = nil, true, true
+				errs[i], given = nil, true
 			}
 		}
-		if !changed {
+		if !given {
 			return state.ErrUnchanged
 		}
 		return nil
@@ -153,19 +137,19 @@ func (l *storeLimiter) deduct(ctx context.Context, b inkan.Bucket, batch []*take
 	return err
 }
 
-func (l *storeLimiter) Back(ctx context.Context, id string, buckets []inkan.Bucket) error {
+func (l *storeLimiter) Refund(ctx context.Context, buckets []inkan.Bucket) error {
 	var errs []error
 	for _, b := range buckets {
 		if b.Capacity == 0 {
 			continue
 		}
 		_, err := state.Update(ctx, l.s, b.Key, func(v *state.Bucket, exists bool) error {
-			if _, holds := v.Taken[id]; !holds {
+			v.Fill(b, l.now(), exists)
+			full := float64(b.Capacity)
+			if v.Tokens >= full {
 				return state.ErrUnchanged
 			}
-			v.Fill(b, l.now(), exists)
-			delete(v.Taken, id)
-			v.Tokens = math.Min(float64(b.Capacity), v.Tokens+1)
+			v.Tokens = math.Min(full, v.Tokens+1)
 			return nil
 		})
 		errs = append(errs, err)
@@ -173,7 +157,7 @@ func (l *storeLimiter) Back(ctx context.Context, id string, buckets []inkan.Buck
 	return errors.Join(errs...)
 }
 
-func (l *storeLimiter) Answer(ctx context.Context, b inkan.Bucket, until time.Time) error {
+func (l *storeLimiter) Block(ctx context.Context, b inkan.Bucket, until time.Time) error {
 	_, err := state.Update(ctx, l.s, b.Key, func(v *state.Bucket, exists bool) error {
 		now := l.now()
 		until := clampTime(until, now.Add(time.Second), now.Add(maxRetryAfter))

@@ -3,14 +3,12 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/inkan-acme/inkan"
-	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/testkit"
 )
 
@@ -38,11 +36,11 @@ func limiterFor(t *testing.T) (*storeLimiter, *testkit.Store, *fakeClock) {
 	return newLimiter(s, c.now), s, c
 }
 
-// takeAll takes with fresh ids until the bucket is empty.
-func takeAll(t *testing.T, l inkan.Limiter, b inkan.Bucket, prefix string) (n int, err error) {
+// takeAll takes until the bucket is empty.
+func takeAll(t *testing.T, l inkan.Limiter, b inkan.Bucket) (n int, err error) {
 	t.Helper()
 	for ; ; n++ {
-		if err = l.Take(t.Context(), fmt.Sprint(prefix, n), []inkan.Bucket{b}); err != nil {
+		if err = l.Take(t.Context(), []inkan.Bucket{b}); err != nil {
 			return n, err
 		}
 		if n > 10_000 {
@@ -53,7 +51,7 @@ func takeAll(t *testing.T, l inkan.Limiter, b inkan.Bucket, prefix string) (n in
 
 func TestV5Refill(t *testing.T) {
 	l, _, clock := limiterFor(t)
-	n, err := takeAll(t, l, orders, "a")
+	n, err := takeAll(t, l, orders)
 	if n != 5 || inkan.KindOf(err) != inkan.RateLimited {
 		t.Fatalf("%d tokens in a full bucket, then %v", n, err)
 	}
@@ -62,22 +60,22 @@ func TestV5Refill(t *testing.T) {
 		t.Errorf("told to come back in %v, want about %v", wait, orders.Refill)
 	}
 	clock.add(wait)
-	if n, _ := takeAll(t, l, orders, "b"); n != 1 {
+	if n, _ := takeAll(t, l, orders); n != 1 {
 		t.Errorf("%d tokens after %v", n, wait)
 	}
 	clock.add(10 * 36 * time.Second)
-	if n, _ := takeAll(t, l, orders, "c"); n != 5 {
+	if n, _ := takeAll(t, l, orders); n != 5 {
 		t.Errorf("%d tokens after a long time, want no more than the capacity", n)
 	}
 	clock.add(90 * time.Second)
-	if n, _ := takeAll(t, l, orders, "d"); n != 2 {
+	if n, _ := takeAll(t, l, orders); n != 2 {
 		t.Errorf("%d tokens after 2.5 refills", n)
 	}
 	// Many small steps give no more than one long one.
 	got := 0
 	for range 360 {
 		clock.add(time.Second)
-		n, _ := takeAll(t, l, orders, fmt.Sprint("e", got, clock.now().Unix()))
+		n, _ := takeAll(t, l, orders)
 		got += n
 	}
 	if got < 9 || got > 11 {
@@ -85,89 +83,135 @@ func TestV5Refill(t *testing.T) {
 	}
 }
 
-// TestV5OncePerID: also in another process.
-func TestV5OncePerID(t *testing.T) {
+// TestV5EveryTakeDeducts: also that of another process, and by the same caller.
+func TestV5EveryTakeDeducts(t *testing.T) {
 	l, s, clock := limiterFor(t)
-	ctx := t.Context()
 	for range 3 {
-		if err := l.Take(ctx, "order", []inkan.Bucket{orders, domain}); err != nil {
+		if err := l.Take(t.Context(), []inkan.Bucket{orders, domain}); err != nil {
 			t.Fatal(err)
 		}
 		l = newLimiter(s, clock.now)
 	}
-	puts := s.Puts
-	if err := l.Take(ctx, "order", []inkan.Bucket{orders, domain}); err != nil || s.Puts != puts {
-		t.Errorf("the second take of an id: %v, %d writes", err, s.Puts-puts)
+	if n, _ := takeAll(t, l, orders); n != 2 {
+		t.Errorf("%d tokens left, want 2", n)
 	}
-	if n, _ := takeAll(t, l, orders, "x"); n != 4 {
-		t.Errorf("%d tokens left, want 4", n)
-	}
-	// Ids do not pile up: after a whole refill they are forgotten.
-	clock.add(24 * time.Hour)
-	if err := l.Take(ctx, "new", []inkan.Bucket{orders}); err != nil {
-		t.Fatal(err)
-	}
-	r, err := state.Load[state.Bucket](ctx, s, orders.Key)
-	if err != nil || len(r.Value.Taken) != 1 {
-		t.Errorf("%d ids are remembered, %v", len(r.Value.Taken), err)
+	if n, _ := takeAll(t, l, domain); n != 0 {
+		t.Errorf("%d tokens left, want none", n)
 	}
 }
 
-// TestV5AllOrNone: what one bucket refuses is not lost at the others.
-func TestV5AllOrNone(t *testing.T) {
-	l, _, _ := limiterFor(t)
+// TestV5OnlyAsked: whoever gives no capacity takes nothing, from an empty bucket
+// neither, and writes nothing.
+func TestV5OnlyAsked(t *testing.T) {
+	l, s, clock := limiterFor(t)
 	ctx := t.Context()
-	if n, _ := takeAll(t, l, domain, "d"); n != 3 {
+	asked := orders
+	asked.Capacity = 0
+	puts := s.Puts
+	for range 10 {
+		if err := l.Take(ctx, []inkan.Bucket{asked}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Refund(ctx, []inkan.Bucket{asked}); err != nil || s.Puts != puts {
+		t.Errorf("%v, %d writes", err, s.Puts-puts)
+	}
+	if n, _ := takeAll(t, l, orders); n != 5 {
+		t.Errorf("%d tokens, want 5", n)
+	}
+	if err := l.Take(ctx, []inkan.Bucket{asked}); err != nil {
+		t.Errorf("it is empty, and nothing was to be taken: %v", err)
+	}
+	until := clock.now().Add(time.Hour)
+	if err := l.Block(ctx, orders, until); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Take(ctx, []inkan.Bucket{asked}); inkan.KindOf(err) != inkan.RateLimited || !inkan.RetryAfterOf(err).Equal(until) {
+		t.Errorf("while a 429 says to wait: %v at %v", err, inkan.RetryAfterOf(err))
+	}
+}
+
+// TestV5AllOrNone: what one bucket refuses, or cannot write, is not lost at the
+// others.
+func TestV5AllOrNone(t *testing.T) {
+	l, s, _ := limiterFor(t)
+	ctx := t.Context()
+	broken := errors.New("disk full")
+	s.Before = func(op, key string) error {
+		if op == "put" && key == domain.Key {
+			return broken
+		}
+		return nil
+	}
+	if err := l.Take(ctx, []inkan.Bucket{orders, domain}); !errors.Is(err, broken) {
+		t.Fatalf("got %v", err)
+	}
+	s.Before = nil
+	if n, _ := takeAll(t, l, domain); n != 3 {
 		t.Fatal(n)
 	}
-	for i := range 10 {
-		err := l.Take(ctx, fmt.Sprint("both", i), []inkan.Bucket{orders, domain})
+	for range 10 {
+		err := l.Take(ctx, []inkan.Bucket{orders, domain})
 		if inkan.KindOf(err) != inkan.RateLimited || !inkan.RetryAfterOf(err).After(chainNow.Add(200*time.Minute)) {
 			t.Fatalf("got %v, back at %v", err, inkan.RetryAfterOf(err))
 		}
 	}
-	if n, _ := takeAll(t, l, orders, "o"); n != 5 {
+	if n, _ := takeAll(t, l, orders); n != 5 {
 		t.Errorf("%d tokens, want all 5: nothing was used", n)
 	}
 }
 
-// TestV5TakenStays: a token that an earlier Take of the same id took, and the CA
-// may have counted, does not come back because a later Take is refused.
+// TestV5TakenStays: a token that an earlier Take took, and the CA may have
+// counted, does not come back because a later Take is refused.
 func TestV5TakenStays(t *testing.T) {
 	l, _, clock := limiterFor(t)
 	ctx := t.Context()
-	if err := l.Take(ctx, "order", []inkan.Bucket{orders, domain}); err != nil {
+	if err := l.Take(ctx, []inkan.Bucket{orders, domain}); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Answer(ctx, domain, clock.now().Add(time.Hour)); err != nil {
+	if err := l.Block(ctx, domain, clock.now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Take(ctx, "order", []inkan.Bucket{orders, domain}); inkan.KindOf(err) != inkan.RateLimited {
+	if err := l.Take(ctx, []inkan.Bucket{orders, domain}); inkan.KindOf(err) != inkan.RateLimited {
 		t.Fatalf("in spite of the CA's answer: %v", err)
 	}
-	if n, _ := takeAll(t, l, orders, "o"); n != 4 {
+	if n, _ := takeAll(t, l, orders); n != 4 {
 		t.Errorf("%d tokens, want 4", n)
 	}
 }
 
-func TestV5Back(t *testing.T) {
-	l, s, _ := limiterFor(t)
+// TestV5Refund: one token comes back to each bucket, to a full one none.
+func TestV5Refund(t *testing.T) {
+	l, s, clock := limiterFor(t)
 	ctx := t.Context()
 	both := []inkan.Bucket{orders, domain, {Key: inkan.LimitKey("ca", "none"), What: "nothing known"}}
-	if err := l.Take(ctx, "order", both); err != nil {
-		t.Fatal(err)
+	puts := s.Puts
+	if err := l.Refund(ctx, both); err != nil || s.Puts != puts {
+		t.Errorf("refund to buckets that were never touched: %v, %d writes", err, s.Puts-puts)
 	}
 	for range 3 {
-		if err := l.Back(ctx, "order", both); err != nil {
+		if err := l.Take(ctx, both); err != nil {
 			t.Fatal(err)
 		}
 	}
-	puts := s.Puts
-	if err := l.Back(ctx, "never taken", both); err != nil || s.Puts != puts {
-		t.Errorf("back of what was never taken: %v, %d writes", err, s.Puts-puts)
+	if err := newLimiter(s, clock.now).Refund(ctx, both); err != nil { // another process
+		t.Fatal(err)
 	}
-	if n, _ := takeAll(t, l, orders, "o"); n != 5 {
-		t.Errorf("%d tokens, want 5", n)
+	if n, _ := takeAll(t, l, orders); n != 3 {
+		t.Errorf("%d tokens, want 3", n)
+	}
+	if n, _ := takeAll(t, l, domain); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
+	}
+	// What came back with time is not given twice.
+	clock.add(5*36*time.Second - time.Second)
+	for range 3 {
+		if err := l.Refund(ctx, []inkan.Bucket{orders}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, _ := takeAll(t, l, orders); n != 5 {
+		t.Errorf("%d tokens, want no more than the capacity", n)
 	}
 }
 
@@ -177,25 +221,25 @@ func TestA04Answer(t *testing.T) {
 		l, s, clock := limiterFor(t)
 		ctx := t.Context()
 		until := clock.now().Add(time.Hour)
-		if err := l.Answer(ctx, b, until); err != nil {
+		if err := l.Block(ctx, b, until); err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Answer(ctx, b, until.Add(-time.Minute)); err != nil { // an older answer
+		if err := l.Block(ctx, b, until.Add(-time.Minute)); err != nil { // an older answer
 			t.Fatal(err)
 		}
 		l = newLimiter(s, clock.now)
 		clock.add(59 * time.Minute)
-		if err := l.Take(ctx, "a", []inkan.Bucket{b}); inkan.KindOf(err) != inkan.RateLimited || !inkan.RetryAfterOf(err).Equal(until) {
+		if err := l.Take(ctx, []inkan.Bucket{b}); inkan.KindOf(err) != inkan.RateLimited || !inkan.RetryAfterOf(err).Equal(until) {
 			t.Errorf("%s: %v at %v, want until %v", b.What, err, inkan.RetryAfterOf(err), until)
 		}
 		clock.add(time.Minute)
-		if err := l.Take(ctx, "a", []inkan.Bucket{b}); err != nil {
+		if err := l.Take(ctx, []inkan.Bucket{b}); err != nil {
 			t.Errorf("%s: when the time has come: %v", b.What, err)
 		}
-		if err := l.Answer(ctx, b, clock.now().Add(99999999*time.Second)); err != nil {
+		if err := l.Block(ctx, b, clock.now().Add(99999999*time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		err := l.Take(ctx, "b", []inkan.Bucket{b})
+		err := l.Take(ctx, []inkan.Bucket{b})
 		if wait := inkan.RetryAfterOf(err).Sub(clock.now()); wait != 24*time.Hour {
 			t.Errorf("%s: a wait of %v, want it clamped to a day", b.What, wait)
 		}
@@ -218,7 +262,7 @@ func TestV5Group(t *testing.T) {
 		return nil
 	}
 	for i := range errs {
-		wg.Go(func() { errs[i] = l.Take(t.Context(), fmt.Sprint("id", i), []inkan.Bucket{wide}) })
+		wg.Go(func() { errs[i] = l.Take(t.Context(), []inkan.Bucket{wide}) })
 	}
 	for {
 		l.mu.Lock()
@@ -257,16 +301,15 @@ func TestV5Group(t *testing.T) {
 func TestV5Race(t *testing.T) {
 	_, s, clock := limiterFor(t)
 	wide := inkan.Bucket{Key: inkan.LimitKey("ca", "account", "orders"), Capacity: 50, Refill: 36 * time.Second, What: "new orders"}
-	given := make(chan string, 1000)
+	given := make(chan bool, 1000)
 	var wg sync.WaitGroup
-	for p := range 4 {
+	for range 4 {
 		l := newLimiter(s, clock.now)
-		for i := range 40 {
+		for range 40 {
 			wg.Go(func() {
-				id := fmt.Sprintf("p%d-%d", p, i)
-				err := l.Take(t.Context(), id, []inkan.Bucket{wide, domain})
+				err := l.Take(t.Context(), []inkan.Bucket{wide, domain})
 				if err == nil {
-					given <- id
+					given <- true
 				} else if inkan.KindOf(err) != inkan.RateLimited {
 					t.Error(err)
 				}
@@ -277,7 +320,7 @@ func TestV5Race(t *testing.T) {
 	if n := len(given); n != domain.Capacity {
 		t.Errorf("%d takers got both tokens, want %d", n, domain.Capacity)
 	}
-	n, _ := takeAll(t, newLimiter(s, clock.now), wide, "rest")
+	n, _ := takeAll(t, newLimiter(s, clock.now), wide)
 	if n != wide.Capacity-domain.Capacity {
 		t.Errorf("%d tokens are left, want %d", n, wide.Capacity-domain.Capacity)
 	}
@@ -287,19 +330,19 @@ func TestV5Race(t *testing.T) {
 // ahead no more than the capacity, once.
 func TestG02ClockBack(t *testing.T) {
 	l, _, clock := limiterFor(t)
-	total, _ := takeAll(t, l, orders, "a")
-	for i, jump := range []time.Duration{-2 * time.Hour, -24 * time.Hour, time.Hour, 25 * time.Hour} {
+	total, _ := takeAll(t, l, orders)
+	for _, jump := range []time.Duration{-2 * time.Hour, -24 * time.Hour, time.Hour, 25 * time.Hour} {
 		clock.add(jump)
-		n, _ := takeAll(t, l, orders, fmt.Sprint("j", i))
+		n, _ := takeAll(t, l, orders)
 		total += n
 	}
 	if total != 5 { // it is the same instant again
 		t.Errorf("%d tokens were given, want 5", total)
 	}
 	clock.add(24 * time.Hour)
-	n, _ := takeAll(t, l, orders, "b")
+	n, _ := takeAll(t, l, orders)
 	clock.add(-24 * time.Hour)
-	m, _ := takeAll(t, l, orders, "c")
+	m, _ := takeAll(t, l, orders)
 	if n != 5 || m != 0 {
 		t.Errorf("%d tokens after a jump ahead and %d more after the way back", n, m)
 	}
@@ -316,9 +359,9 @@ func TestLimiterStoreFails(t *testing.T) {
 		return nil
 	}
 	var wg sync.WaitGroup
-	for i := range 30 {
+	for range 30 {
 		wg.Go(func() {
-			if err := l.Take(t.Context(), fmt.Sprint(i), []inkan.Bucket{orders}); !errors.Is(err, broken) {
+			if err := l.Take(t.Context(), []inkan.Bucket{orders}); !errors.Is(err, broken) {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -345,10 +388,10 @@ func (s *panickingStore) Put(ctx context.Context, key string, data []byte, old i
 func TestC30PanicInLimiter(t *testing.T) {
 	s := &panickingStore{testkit.New(), true}
 	l := newLimiter(s, (&fakeClock{t: chainNow}).now)
-	if err := l.Take(t.Context(), "a", []inkan.Bucket{orders}); inkan.KindOf(err) != inkan.Bug {
+	if err := l.Take(t.Context(), []inkan.Bucket{orders}); inkan.KindOf(err) != inkan.Bug {
 		t.Errorf("got %v", err)
 	}
-	if n, err := takeAll(t, l, orders, "b"); n != 5 || inkan.KindOf(err) != inkan.RateLimited {
+	if n, err := takeAll(t, l, orders); n != 5 || inkan.KindOf(err) != inkan.RateLimited {
 		t.Errorf("afterwards %d tokens, %v", n, err)
 	}
 }

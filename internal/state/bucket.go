@@ -7,12 +7,13 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// Bucket is what stands under limits/: never deleted, absent means full.
+// Bucket is what stands under limits/: never deleted, absent means full. Who
+// holds a token stands in the journals of the orders. Records of before also
+// have it here, as "taken", which is not read.
 type Bucket struct {
-	Tokens float64              `json:"tokens"`
-	At     time.Time            `json:"at"`              // when Tokens was right
-	Until  time.Time            `json:"until,omitzero"`  // what a 429 said
-	Taken  map[string]time.Time `json:"taken,omitempty"` // ids that hold a token, while their token has not come back
+	Tokens float64   `json:"tokens"`
+	At     time.Time `json:"at"`             // when Tokens was right
+	Until  time.Time `json:"until,omitzero"` // what a 429 said
 }
 
 // monthOff is how far ahead of the clock a bucket may stand to be believed.
@@ -37,9 +38,4 @@ func (b *Bucket) Fill(k inkan.Bucket, now time.Time, exists bool) {
 		now = b.At // a clock that went back gives nothing away
 	}
 	b.At = now
-	for id, at := range b.Taken {
-		if now.Sub(at) > time.Duration(k.Capacity)*k.Refill {
-			delete(b.Taken, id)
-		}
-	}
 }
