@@ -74,39 +74,33 @@ func PolicyRoute53(zoneIDs, names []string) []byte {
 }
 
 // S3Access is what somebody does with an [S3] store.
-type S3Access int
-
-const (
-	S3Full       S3Access = iota // what a machine that issues needs: everything below the prefix
-	S3Read                       // what a machine that only deploys or serves needs: current, v and names (design section 5)
-	S3Challenges                 // what the solver http-01 needs: the answers below .well-known
-)
+type S3Access struct {
+	Keys  []string // what the keys begin with, such as "current/"; empty: all
+	Write bool     // to read is allowed in any case
+	ACL   bool     // the store has the option acl
+}
 
 // PolicyS3 returns the IAM policy, as indented JSON, under which a store over
-// the bucket and prefix works and nothing more is allowed. acl says that the
-// option acl is set. The names of all objects in the bucket can be listed under
-// it: a bucket of its own is better than a prefix.
-func PolicyS3(bucket, prefix string, access S3Access, acl bool) []byte {
+// the bucket and prefix works and nothing more is allowed. The names of all
+// objects in the bucket can be listed under it: a bucket of its own is better
+// than a prefix.
+func PolicyS3(bucket, prefix string, access S3Access) []byte {
 	arn := "arn:aws:s3:::" + bucket
-	write := []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
-	if acl {
-		write = append(write, "s3:PutObjectAcl")
+	actions := []string{"s3:GetObject"}
+	if access.Write {
+		actions = append(actions, "s3:PutObject", "s3:DeleteObject")
 	}
-	var families []string // below the prefix
-	actions := write
-	switch access {
-	case S3Read:
-		families, actions = []string{"current/", "v/", "names/"}, []string{"s3:GetObject"}
-	case S3Challenges:
-		families = []string{".well-known/acme-challenge/"}
-	default:
-		families = []string{""}
+	if access.Write && access.ACL {
+		actions = append(actions, "s3:PutObjectAcl")
 	}
 	var objects []string
-	for _, f := range families {
-		objects = append(objects, arn+"/"+prefix+f+"*")
+	for _, key := range access.Keys {
+		objects = append(objects, arn+"/"+prefix+key+"*")
 	}
-	if access == S3Challenges {
+	switch {
+	case len(access.Keys) == 0:
+		objects = []string{arn + "/" + prefix + "*"}
+	case access.Write: // it tests first whether writes are conditional
 		objects = append(objects, arn+"/"+prefix+MarkerKey)
 	}
 	// Without the right to list, S3 says "denied" of a key that does not

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/inkan-acme/inkan/aws"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // document is what the tests look at of a policy.
@@ -69,26 +70,30 @@ func TestPolicyRoute53(t *testing.T) {
 	}
 }
 
+var full = aws.S3Access{Write: true}
+
+// reading is what a machine that only serves or deploys does.
+func reading() aws.S3Access { return aws.S3Access{Keys: state.ReadKeys()} }
+
 func TestPolicyS3(t *testing.T) {
 	for _, c := range []struct {
 		access             aws.S3Access
-		acl                bool
 		actions, resources []string
 	}{
-		{aws.S3Full, false, []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, []string{"arn:aws:s3:::b/inkan/*"}},
-		{aws.S3Read, false, []string{"s3:GetObject"}, []string{"arn:aws:s3:::b/inkan/current/*", "arn:aws:s3:::b/inkan/v/*", "arn:aws:s3:::b/inkan/names/*"}},
-		{aws.S3Challenges, true, []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:PutObjectAcl"},
+		{full, []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}, []string{"arn:aws:s3:::b/inkan/*"}},
+		{aws.S3Access{Keys: []string{"current/", "v/"}}, []string{"s3:GetObject"}, []string{"arn:aws:s3:::b/inkan/current/*", "arn:aws:s3:::b/inkan/v/*"}},
+		{aws.S3Access{Keys: []string{state.ChallengeKeys}, Write: true, ACL: true}, []string{"s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:PutObjectAcl"},
 			[]string{"arn:aws:s3:::b/inkan/.well-known/acme-challenge/*", "arn:aws:s3:::b/inkan/" + aws.MarkerKey}},
 	} {
-		d := parsePolicy(t, aws.PolicyS3("b", "inkan/", c.access, c.acl))
+		d := parsePolicy(t, aws.PolicyS3("b", "inkan/", c.access))
 		if diff := cmp.Diff([]string{"s3:ListBucket"}, d.Statement[0].Action); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff(c.actions, d.Statement[1].Action); diff != "" {
-			t.Errorf("access %d: %s", c.access, diff)
+			t.Errorf("access %+v: %s", c.access, diff)
 		}
 		if diff := cmp.Diff(c.resources, d.Statement[1].Resource); diff != "" {
-			t.Errorf("access %d: %s", c.access, diff)
+			t.Errorf("access %+v: %s", c.access, diff)
 		}
 	}
 }
@@ -100,9 +105,9 @@ func TestPoliciesInDocs(t *testing.T) {
 		policy []byte
 	}{
 		{"route53.md", aws.PolicyRoute53([]string{"Z0123456789ABCDEFGHIJ"}, []string{"example.com", "*.example.com"})},
-		{"s3.md", aws.PolicyS3("example-inkan", "", aws.S3Full, false)},
-		{"s3.md", aws.PolicyS3("example-inkan", "", aws.S3Read, false)},
-		{"s3.md", aws.PolicyS3("example-challenges", "", aws.S3Challenges, false)},
+		{"s3.md", aws.PolicyS3("example-inkan", "", full)},
+		{"s3.md", aws.PolicyS3("example-inkan", "", reading())},
+		{"s3.md", aws.PolicyS3("example-challenges", "", aws.S3Access{Keys: []string{state.ChallengeKeys}, Write: true})},
 	} {
 		page, err := os.ReadFile("../docs/" + c.page)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/aws"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/testaws"
 	"github.com/inkan-acme/inkan/plugtest/storetest"
 )
@@ -86,7 +87,7 @@ func TestE09S3CredentialsExpire(t *testing.T) {
 // reads it: everything else is denied. left out is an action to take away.
 func allows(t *testing.T, access aws.S3Access, without string) (denied func(method, key string) bool) {
 	t.Helper()
-	d := parsePolicy(t, aws.PolicyS3("bucket", "p/", access, false))
+	d := parsePolicy(t, aws.PolicyS3("bucket", "p/", access))
 	return func(method, key string) bool {
 		action := map[string]string{http.MethodGet: "s3:GetObject", http.MethodPut: "s3:PutObject", http.MethodDelete: "s3:DeleteObject"}[method]
 		resource := "arn:aws:s3:::bucket/" + key
@@ -114,7 +115,7 @@ func allows(t *testing.T, access aws.S3Access, without string) (denied func(meth
 func TestE10S3Policies(t *testing.T) {
 	isolate(t)
 	t.Run("an issuing machine passes the conformance suite", func(t *testing.T) {
-		denied := allows(t, aws.S3Full, "")
+		denied := allows(t, full, "")
 		storetest.Run(t, func(t *testing.T) inkan.Store {
 			f := testaws.StartS3(t, "bucket")
 			f.Set(func(s *testaws.S3Settings) { s.Denied = denied })
@@ -144,18 +145,18 @@ func TestE10S3Policies(t *testing.T) {
 		access aws.S3Access
 		may    func(action, key string) bool
 	}{
-		"issuing": {aws.S3Full, func(string, string) bool { return true }},
-		"reading": {aws.S3Read, func(action, key string) bool {
-			return action == "s3:ListBucket" || action == "s3:GetObject" &&
-				(strings.HasPrefix(key, "current/") || strings.HasPrefix(key, "v/") || strings.HasPrefix(key, "names/"))
+		"issuing": {full, func(string, string) bool { return true }},
+		"reading": {reading(), func(action, key string) bool {
+			readable := slices.ContainsFunc(state.ReadKeys(), func(prefix string) bool { return strings.HasPrefix(key, prefix) })
+			return action == "s3:ListBucket" || action == "s3:GetObject" && readable
 		}},
-		"answering": {aws.S3Challenges, func(action, key string) bool {
+		"answering": {aws.S3Access{Keys: []string{state.ChallengeKeys}, Write: true}, func(action, key string) bool {
 			return action == "s3:ListBucket" || strings.HasPrefix(key, ".well-known/acme-challenge/")
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			denied := allows(t, c.access, "")
-			for _, key := range []string{"current/a", "v/a/1-x/ecdsa-p256/key", "names/a.example/a", "orders/a/x", "accounts/test/default", "state/a", "request/a", ".well-known/acme-challenge/token"} {
+			for _, key := range []string{"current/a", "v/a/1-x/ecdsa-p256/key", "names/a.example/a", "orders/a/x", "accounts/test/default", "state/a", "request/a", "events/20261101/120000.000/x/issued/a", ".well-known/acme-challenge/token"} {
 				for action, call := range calls {
 					rows++
 					f := testaws.StartS3(t, "bucket")
@@ -177,7 +178,7 @@ func TestE10S3Policies(t *testing.T) {
 	}
 	t.Run("one right less", func(t *testing.T) {
 		for action := range calls {
-			denied := allows(t, aws.S3Full, action)
+			denied := allows(t, full, action)
 			for other, call := range calls {
 				rows++
 				f := testaws.StartS3(t, "bucket")

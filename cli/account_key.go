@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -59,32 +56,13 @@ would be refused; so it waits until no order of the account is in work.`,
 	return cmd
 }
 
-// namesInWork returns the certificates that have an order's journal.
-func (a *app) namesInWork(ctx context.Context) ([]string, error) {
-	s, _, err := a.Stores()
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for key, err := range s.List(ctx, "orders/", "") {
-		if err != nil {
-			return nil, err
-		}
-		name, _, _ := strings.Cut(strings.TrimPrefix(key, "orders/"), "/")
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
 // noOrders returns an error if orders of the account are in work.
 func (a *app) noOrders(cmd *cobra.Command, n machine.Account) error {
 	m, err := a.Manager(cmd.Context())
 	if err != nil {
 		return err
 	}
-	names, err := a.namesInWork(cmd.Context())
+	names, err := m.InWork(cmd.Context())
 	if err != nil {
 		return err
 	}

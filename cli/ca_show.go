@@ -15,7 +15,6 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/acme"
-	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/internal/term"
 	"github.com/inkan-acme/inkan/machine"
 )
@@ -95,11 +94,7 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 		}
 		found[name] = s
 	}
-	s, host, err := a.Stores()
-	if err != nil {
-		return nil, err
-	}
-	names, err := state.ListHost(ctx, host, state.HostCAs)
+	names, err := a.GivenCAs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,14 +112,14 @@ func (a *app) listCAs(ctx context.Context) ([]caSummary, error) {
 			add(name, "the configuration file", machine.CA{Directory: c.Directory, Roots: c.Roots, Staging: c.Staging})
 		}
 	}
-	for key, err := range s.List(ctx, "accounts/", "") {
-		if err != nil {
-			return nil, err
-		}
-		ca, account, _ := strings.Cut(strings.TrimPrefix(key, "accounts/"), "/")
-		if s, ok := found[ca]; ok {
-			s.Accounts = append(s.Accounts, account)
-			found[ca] = s
+	accounts, err := a.Accounts(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range accounts {
+		if s, ok := found[n.CA]; ok {
+			s.Accounts = append(s.Accounts, n.Name)
+			found[n.CA] = s
 		}
 	}
 	var list []caSummary
@@ -212,17 +207,13 @@ func (a *app) showCA(ctx context.Context, name, root string) error {
 
 // accountsAt returns the accounts on record at a CA.
 func (a *app) accountsAt(ctx context.Context, ca string) ([]accountDetails, error) {
-	s, _, err := a.Stores()
+	accounts, err := a.Accounts(ctx, ca)
 	if err != nil {
 		return nil, err
 	}
 	var list []accountDetails
-	for key, err := range s.List(ctx, "accounts/"+ca+"/", "") {
-		if err != nil {
-			return list, err
-		}
-		name := strings.TrimPrefix(key, "accounts/"+ca+"/")
-		rec, err := a.LoadAccount(ctx, machine.Account{CA: ca, Name: name})
+	for _, n := range accounts {
+		rec, err := a.LoadAccount(ctx, n)
 		if err != nil {
 			return list, err
 		}
@@ -235,7 +226,7 @@ func (a *app) accountsAt(ctx context.Context, ca string) ([]accountDetails, erro
 		case rec.Next != nil:
 			status = "key change unfinished"
 		}
-		list = append(list, accountDetails{name, status, inkan.Printable(rec.URL, 300)})
+		list = append(list, accountDetails{n.Name, status, inkan.Printable(rec.URL, 300)})
 	}
 	return list, nil
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
-	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // buildRequest makes the request of what is recorded under the name, changed
@@ -182,11 +181,11 @@ func (a *app) applyKey(ctx context.Context, m *engine.Manager, r *requestFlags, 
 // that was given replaces those of its kind.
 func (a *app) applyTargets(ctx context.Context, r *requestFlags, f *pflag.FlagSet, req *inkan.CertificateRequest, fresh bool) error {
 	replace := func(kind string, options map[string]any) error {
-		req.Targets = slices.DeleteFunc(slices.Clone(req.Targets), func(t string) bool { return strings.HasPrefix(t, kind+"-") })
+		req.Targets = slices.DeleteFunc(slices.Clone(req.Targets), func(t string) bool { return a.TargetKind(ctx, t) == kind })
 		if options == nil {
 			return nil
 		}
-		name, err := a.SaveOptions(ctx, state.HostTargets, kind, options)
+		name, err := a.SaveTarget(ctx, kind, options)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/aws"
+	"github.com/inkan-acme/inkan/machine"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -77,12 +78,13 @@ to http-01 challenges there (challenges).`,
 			if prefix != "" && !strings.HasSuffix(prefix, "/") {
 				prefix += "/"
 			}
-			kinds := map[string]aws.S3Access{"full": aws.S3Full, "read": aws.S3Read, "challenges": aws.S3Challenges}
+			kinds := map[string]aws.S3Access{"full": {Write: true, ACL: acl}, "read": {Keys: machine.ServingKeys()},
+				"challenges": {Keys: machine.AnsweringKeys(), Write: true, ACL: acl}}
 			kind, ok := kinds[access]
 			if !ok {
 				return usageError{errors.New(plug.Unknown("--access", access, words))}
 			}
-			_, err := a.Stdout.Write(aws.PolicyS3(bucket, prefix, kind, acl))
+			_, err := a.Stdout.Write(aws.PolicyS3(bucket, prefix, kind))
 			return err
 		},
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/config"
-	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -127,7 +126,7 @@ func (a *app) validation(ctx context.Context, w way) (inkan.Validation, error) {
 
 // hostSolver keeps the options of a solver in the Host store.
 func (a *app) hostSolver(ctx context.Context, kind string, options map[string]any) (inkan.Validation, error) {
-	name, err := a.SaveOptions(ctx, state.HostSolvers, kind, options)
+	name, err := a.SaveSolver(ctx, kind, options)
 	if err != nil {
 		return inkan.Validation{}, err
 	}

@@ -158,6 +158,7 @@ func (l *loader) instances() {
 		l.add("dns."+e.name, e.node, err)
 	}
 	for _, e := range doc.Solvers {
+		l.reserved(e)
 		_, err := checkInstance(l, &set.Solvers, e)
 		l.add("solvers."+e.name, e.node, err)
 		if e.name == none {
@@ -167,11 +168,19 @@ func (l *loader) instances() {
 		l.solvers[e.name] = set.Solvers.Challenge(plugin)
 	}
 	for _, e := range doc.Targets {
+		l.reserved(e)
 		options, err := checkInstance(l, &set.Deployers, e)
 		l.add("targets."+e.name, e.node, err)
 		if w, ok := options.(plug.Writer); ok {
 			l.writers[e.name] = w
 		}
+	}
+}
+
+// reserved refuses the names that Inkan gives to what the command line defines.
+func (l *loader) reserved(e entry) {
+	if strings.HasPrefix(e.name, "_") {
+		l.problems.Add(e.pos, "", "the name %q begins with \"_\", as the names of what the command line defines", e.name)
 	}
 }
 

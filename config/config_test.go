@@ -224,6 +224,8 @@ func TestRefuses(t *testing.T) {
 		{"solvers:\n  f: {type: dns}\n", `inkan.yaml:2:13: solvers.f.type: there is no solver type "dns"; there are `},
 		{"solvers:\n  f: {type: http-01, store: {type: fil, dir: /x}}\n", `there is no store type "fil"; did you mean "file"?`},
 		{"solvers:\n  none: {type: standalone}\n", `inkan.yaml:2:3: a solver cannot have the name "none"`},
+		{"solvers:\n  _web: {type: standalone}\n", `inkan.yaml:2:3: the name "_web" begins with "_"`},
+		{"targets:\n  _files.00000000: {type: files, dir: /x}\n", `inkan.yaml:2:3: the name "_files.00000000" begins with "_"`},
 		{"store: {type: file, dri: /x}\n", `inkan.yaml:1:21: store.dri: unknown key; did you mean "dir"?`},
 		// references, with the nearest name
 		{base + "    ca: letsencript\n", `inkan.yaml:9:9: certificates.www.ca: there is no CA "letsencript"; did you mean "letsencrypt"?`},

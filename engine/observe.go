@@ -162,3 +162,9 @@ func (m *Manager) Observe(ctx context.Context, name string) (*Observed, error) {
 	}
 	return o, err
 }
+
+// InWork returns the certificates that have an order under way, or one that was
+// left behind.
+func (m *Manager) InWork(ctx context.Context) ([]string, error) {
+	return state.NamesWithOrders(ctx, m.Store)
+}

@@ -330,7 +330,7 @@ func TestHostRecords(t *testing.T) {
 	ctx := t.Context()
 	r := inkan.HostRecord{Kind: "exec", Options: []byte(`{"run":"systemctl reload nginx"}`)}
 	name := state.HostName(r)
-	if err := inkan.CheckName(name); err != nil || !strings.HasPrefix(name, "exec-") {
+	if err := inkan.CheckName(name); err != nil || !strings.HasPrefix(name, "_exec.") {
 		t.Errorf("%s: %v", name, err)
 	}
 	must(t, state.SaveHost(ctx, w.host, state.HostTargets, name, r))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/engine"
+	"github.com/inkan-acme/inkan/internal/state"
 	"github.com/inkan-acme/inkan/plug"
 )
 
@@ -50,4 +51,20 @@ type AccountOptions struct {
 	EABKeyID     string
 	EABKey       plug.Secret
 	EABAlgorithm string
+}
+
+// Accounts returns the accounts on record, those of one CA if ca is not empty.
+func (m *Machine) Accounts(ctx context.Context, ca string) ([]Account, error) {
+	s, _, err := m.Stores()
+	if err != nil {
+		return nil, err
+	}
+	var list []Account
+	for names, err := range state.AccountNames(ctx, s, ca) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, Account{CA: names[0], Name: names[1]})
+	}
+	return list, nil
 }

@@ -213,3 +213,12 @@ func (m *Machine) proxyFunc() func(*url.URL) (*url.URL, error) {
 	c := httpproxy.Config{HTTPSProxy: first("HTTPS_PROXY", "https_proxy"), HTTPProxy: first("HTTP_PROXY", "http_proxy"), NoProxy: first("NO_PROXY", "no_proxy")}
 	return c.ProxyFunc()
 }
+
+// GivenCAs returns the names of the CAs that were given on the command line.
+func (m *Machine) GivenCAs(ctx context.Context) ([]string, error) {
+	_, host, err := m.Stores()
+	if err != nil {
+		return nil, err
+	}
+	return state.ListHost(ctx, host, state.HostCAs)
+}

@@ -116,9 +116,18 @@ func (m *Machine) loadHost(ctx context.Context, family, name string) (inkan.Host
 	return r, err
 }
 
-// SaveOptions keeps options given on the command line and returns the name under
-// which requests refer to them.
-func (m *Machine) SaveOptions(ctx context.Context, family, kind string, options any) (string, error) {
+// SaveTarget keeps the options of a target given on the command line and returns
+// the name under which requests refer to it.
+func (m *Machine) SaveTarget(ctx context.Context, kind string, options any) (string, error) {
+	return m.saveOptions(ctx, state.HostTargets, kind, options)
+}
+
+// SaveSolver is SaveTarget for a solver.
+func (m *Machine) SaveSolver(ctx context.Context, kind string, options any) (string, error) {
+	return m.saveOptions(ctx, state.HostSolvers, kind, options)
+}
+
+func (m *Machine) saveOptions(ctx context.Context, family, kind string, options any) (string, error) {
 	_, host, err := m.Stores()
 	if err != nil {
 		return "", err

@@ -11,74 +11,91 @@ import (
 )
 
 // Targets and solvers given on the command line are named after a hash of
-// their options. People read what they gave instead.
+// their options, and CAs after a hash of their URL. People read what they gave
+// instead.
 
-// hashName finds such names in a text.
-var hashName = regexp.MustCompile(`\b(files|exec|webroot|standalone|tls-alpn|manual-http|manual-dns)-[0-9a-f]{8}\b`)
-
-// hashCA finds CAs that were named by URL.
-var hashCA = regexp.MustCompile(`\bca-[0-9a-f]{16}\b`)
+// hostName finds names of the form that [state.HostName] gives, and hashCA those
+// that acme.CAName gives.
+var (
+	hostName = regexp.MustCompile(`\b_[a-z0-9-]+\.[0-9a-f]{8}\b`)
+	hashCA   = regexp.MustCompile(`\bca-[0-9a-f]{16}\b`)
+)
 
 // InWords replaces the hash names in text by what they stand for.
 func (m *Machine) InWords(ctx context.Context, text string) string {
 	text = hashCA.ReplaceAllStringFunc(text, func(name string) string { return m.CATitle(ctx, name) })
-	return hashName.ReplaceAllStringFunc(text, func(name string) string {
+	return hostName.ReplaceAllStringFunc(text, func(name string) string {
 		for _, family := range []string{state.HostTargets, state.HostSolvers} {
-			if words := m.hostWords(ctx, family, name); words != "" {
-				return words
+			if what := m.given(ctx, family, name); what.words != "" {
+				return what.words
 			}
 		}
-		if strings.HasPrefix(name, "manual-") { // by hand: there is nothing to say but the way
-			return name[:strings.LastIndexByte(name, '-')]
+		if kind, ok := state.HostKind(name); ok && strings.HasPrefix(kind, manualKind) {
+			return kind // there is nothing to say but the way
 		}
 		return name
 	})
 }
 
-// hostWords tells what a host record says: "/etc/ssl/live", "'systemctl reload
-// nginx'". "" if there is no such record here.
-func (m *Machine) hostWords(ctx context.Context, family, name string) string {
+// manualKind begins the kinds of the solvers that ask a person.
+const manualKind = "manual-"
+
+// given is what was given on the command line.
+type given struct {
+	kind  string // the plug-in; "" if nothing of the name is known here
+	words string // what it was told: "/etc/ssl/live", "'systemctl reload nginx'"; "" if there is nothing to tell
+}
+
+// given returns what a host record says.
+func (m *Machine) given(ctx context.Context, family, name string) given {
 	r, err := m.loadHost(ctx, family, name)
 	if err != nil {
-		return ""
+		return given{}
 	}
 	var o struct {
 		Dir, Shell, Addr string
 		Command          []string
 	}
 	if json.Unmarshal(r.Options, &o) != nil {
-		return ""
+		return given{kind: r.Kind}
 	}
+	words := ""
 	switch {
 	case o.Dir != "":
-		return inkan.Printable(o.Dir, 300)
+		words = inkan.Printable(o.Dir, 300)
 	case o.Addr != "":
-		return inkan.Printable(o.Addr, 100)
+		words = inkan.Printable(o.Addr, 100)
 	case o.Shell != "":
-		return "'" + inkan.Printable(o.Shell, 300) + "'"
+		words = "'" + inkan.Printable(o.Shell, 300) + "'"
 	case len(o.Command) > 0:
-		return "'" + inkan.Printable(strings.Join(o.Command, " "), 300) + "'"
+		words = "'" + inkan.Printable(strings.Join(o.Command, " "), 300) + "'"
 	}
-	return ""
+	return given{r.Kind, words}
+}
+
+// TargetKind returns the plug-in of a target that was given on the command line;
+// "" for any other.
+func (m *Machine) TargetKind(ctx context.Context, name string) string {
+	return m.given(ctx, state.HostTargets, name).kind
 }
 
 // TargetTitle names a target with its kind: "files in /etc/ssl/live".
 func (m *Machine) TargetTitle(ctx context.Context, name string) string {
-	words := m.hostWords(ctx, state.HostTargets, name)
-	switch {
-	case words == "":
+	switch what := m.given(ctx, state.HostTargets, name); {
+	case what.words == "":
 		return name
-	case strings.HasPrefix(name, "files-"):
-		return "files in " + words
-	case strings.HasPrefix(name, "exec-"):
-		return "command " + words
+	case what.kind == "files":
+		return "files in " + what.words
+	case what.kind == "exec":
+		return "command " + what.words
+	default:
+		return what.kind + " " + what.words
 	}
-	return name + " " + words
 }
 
 // CATitle names a CA; one that is only known by its directory by that.
 func (m *Machine) CATitle(ctx context.Context, name string) string {
-	if strings.HasPrefix(name, "ca-") {
+	if hashCA.MatchString(name) {
 		if c, err := m.CA(ctx, name); err == nil && c.Directory != "" {
 			return inkan.Printable(c.Directory, 200)
 		}
@@ -88,18 +105,18 @@ func (m *Machine) CATitle(ctx context.Context, name string) string {
 
 // ValidationTitle tells how control over names is shown.
 func (m *Machine) ValidationTitle(ctx context.Context, v inkan.Validation) string {
-	what := v.Type + " by " + v.Solver
-	if words := m.hostWords(ctx, state.HostSolvers, v.Solver); words != "" {
-		if strings.HasPrefix(v.Solver, "webroot-") {
-			what = v.Type + " by files in " + words
-		} else {
-			what = v.Type + " by an own listener at " + words
-		}
-	} else if strings.HasPrefix(v.Solver, "manual-") {
-		what = v.Type + " by hand"
+	title := v.Type + " by " + v.Solver
+	switch what := m.given(ctx, state.HostSolvers, v.Solver); {
+	case strings.HasPrefix(what.kind, manualKind):
+		title = v.Type + " by hand"
+	case what.words == "":
+	case what.kind == "webroot":
+		title = v.Type + " by files in " + what.words
+	default:
+		title = v.Type + " by an own listener at " + what.words
 	}
 	if v.Match != "" && v.Match != "*" {
-		what += " for " + v.Match
+		title += " for " + v.Match
 	}
-	return what
+	return title
 }

@@ -32,7 +32,7 @@ var layers = [][]string{
 
 // knowsState may import internal/state: programs of others get what they need of
 // it from the engine.
-var knowsState = []string{"engine", "serve", "machine", "cli", "bench"}
+var knowsState = []string{"engine", "serve", "machine", "bench"}
 
 // neighbours may import each other although they share a layer: the programs.
 var neighbours = []string{"cmd", "bench", "examples", "scripts"}

@@ -126,6 +126,9 @@ func (f Family) Check(key string, data []byte) error {
 	return err
 }
 
+// ChallengeKeys is what the keys of the answers to http-01 begin with.
+const ChallengeKeys = ".well-known/acme-challenge/"
+
 // ReadKeys returns the prefixes that a machine needs to read which only serves
 // or deploys what others obtain.
 func ReadKeys() []string {

@@ -18,9 +18,19 @@ const (
 )
 
 // HostName names a record after its content, so that the same options given
-// twice are one record and different ones never replace each other.
+// twice are one record and different ones never replace each other. No
+// configuration file may define a name of this form: it begins with "_".
+// Until 2026-11-29 the name was <kind>-<hash>; such names are found as any other.
 func HostName(r inkan.HostRecord) string {
-	return r.Kind + "-" + Sum(append([]byte(r.Kind+"\n"), r.Options...))[:8]
+	return reserved + r.Kind + "." + Sum(append([]byte(r.Kind+"\n"), r.Options...))[:8]
+}
+
+const reserved = "_"
+
+// HostKind returns the plug-in that a name made by [HostName] speaks of.
+func HostKind(name string) (kind string, ok bool) {
+	kind, hash, ok := strings.Cut(strings.TrimPrefix(name, reserved), ".")
+	return kind, ok && strings.HasPrefix(name, reserved) && len(hash) == 8
 }
 
 // SaveHost keeps a record under family/name. An equal one is success; another
