@@ -25,18 +25,6 @@ type Activator interface {
 	Activate(ctx context.Context) error
 }
 
-// Server is an optional ability of a Deployer: it asks the target which
-// certificate it serves for the identifier. Without it the core probes by TLS.
-type Server interface {
-	Serving(ctx context.Context, id Identifier) (Fingerprint, error)
-}
-
-// Remover is an optional ability of a Deployer: it takes away what the receipt
-// of an earlier Deploy names. Absent is success.
-type Remover interface {
-	Remove(ctx context.Context, r Receipt) error
-}
-
 // Deployment is one version on its way to one target.
 type Deployment struct {
 	Version  *Version        // what to put in place

@@ -1,17 +1,6 @@
 package inkan
 
-import (
-	"context"
-	"time"
-)
-
-// Notifier tells people or machines about events.
-//
-// Notify never fails a run: the core keeps a cursor for each channel and tries
-// again. Events come in order, at least once.
-type Notifier interface {
-	Notify(ctx context.Context, events []Event) error
-}
+import "time"
 
 // EventKind says what happened.
 type EventKind string

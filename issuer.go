@@ -51,12 +51,12 @@ type Revoker interface {
 	Revoke(ctx context.Context, leaf *x509.Certificate, reason RevocationReason, key *PrivateKey) error
 }
 
-// Clock is an optional ability of an Issuer: the CA's time as a second opinion
+// SkewMeter is an optional ability of an Issuer: the CA's time as a second opinion
 // on this machine's clock. ClockSkew asks nothing of the CA: it returns by how
 // much the CA's clock was ahead when it last answered; ok is false before the
 // first answer. While the skew is larger than [MaxSkew], instants in the
 // Issuer's errors and answers are by the CA's clock. Safe for concurrent use.
-type Clock interface {
+type SkewMeter interface {
 	ClockSkew() (skew time.Duration, ok bool)
 }
 

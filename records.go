@@ -68,15 +68,22 @@ type State struct {
 	Recent    []string    `json:"recent,omitempty"`   // the keys of its last events
 	Revoked   []string    `json:"revoked,omitempty"`  // fingerprints of revoked leaves
 
-	Refusals  []Refusal    `json:"refusals,omitempty"`   // what CAs refused in the last 30 days
-	FailedCAs []string     `json:"failed_cas,omitempty"` // asked in vain since the last pause
-	Without   []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
-	Instead   int          `json:"instead,omitempty"`    // alternatives taken since the last pause
-	NewKey    bool         `json:"new_key,omitempty"`    // the CA refused the key in use: the next order gets another one, though it is to be kept
+	Refusals []Refusal `json:"refusals,omitempty"` // what CAs refused in the last 30 days
+	NewKey   bool      `json:"new_key,omitempty"`  // the CA refused the key in use: the next order gets another one, though it is to be kept
 
-	// Waits says, by CA, until when one that was left for another asked to be
-	// left alone (Retry-After).
-	Waits map[string]time.Time `json:"waits,omitempty"`
+	Round
+}
+
+// Round is the scratch of one round of tries: from a pause, a success or a
+// changed request to the next.
+type Round struct {
+	FailedCAs    []string     `json:"failed_cas,omitempty"` // asked in vain
+	Without      []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
+	Alternatives int          `json:"instead,omitempty"`    // other ways that were tried at once
+
+	// RetryAfter says, by CA, until when one that was given up for the next one
+	// asked to be left alone. It outlasts the round.
+	RetryAfter map[string]time.Time `json:"waits,omitempty"`
 }
 
 // LastError is what went wrong at the last attempt.
@@ -136,7 +143,7 @@ type Deployed struct {
 	Want      uint64     `json:"want"`               // the n that shall be there
 	Accepted  uint64     `json:"accepted,omitempty"` // the n that the target took last
 	Version   string     `json:"version,omitempty"`  // its <seq>-<id>
-	Status    string     `json:"status"`             // DeployPending, DeployAccepted, DeployFailed, DeployHeld
+	Status    string     `json:"status"`             // DeployPending, DeployAccepted, DeployFailed
 	Receipt   Receipt    `json:"receipt,omitempty"`
 	Options   string     `json:"options,omitempty"` // of the target when it accepted
 	Attempts  int        `json:"attempts,omitempty"`
@@ -151,5 +158,4 @@ const (
 	DeployPending  = "deploying"
 	DeployAccepted = "accepted"
 	DeployFailed   = "failed"
-	DeployHeld     = "held"
 )

@@ -86,7 +86,7 @@ var (
 	_ inkan.Issuer          = (*Client)(nil)
 	_ inkan.RenewalInformer = (*Client)(nil)
 	_ inkan.Revoker         = (*Client)(nil)
-	_ inkan.Clock           = (*Client)(nil)
+	_ inkan.SkewMeter       = (*Client)(nil)
 )
 
 // New returns a client. It asks nothing of the CA. The errors are of kind

@@ -130,7 +130,7 @@ func TestA04DeadlineSurvivesRestart(t *testing.T) {
 			e.sleep(30 * time.Minute)
 			e.client = e.newClient()
 			e.run(engine.PlanOptions{})
-			e.run(engine.PlanOptions{All: true, Asked: true}) // not even when a person asks
+			e.run(engine.PlanOptions{Scope: engine.All(), ByPerson: true}) // not even when a person asks
 		}
 		if n := len(e.ca.Requests()) - requests; n != 0 {
 			t.Errorf("%s: %d requests before the time", path, n)
@@ -194,7 +194,7 @@ func TestA11WrongDownload(t *testing.T) {
 			}
 			before := e.observe("a.example.com")
 			rule := p.Add(testca.Rule{Path: testca.PathCertificate, Do: testca.WrongCertificate(kind)})
-			err := e.run(engine.PlanOptions{All: true, Force: true}).Err()
+			err := e.run(engine.PlanOptions{Scope: engine.All(), Renew: true}).Err()
 			wantError(t, err, inkan.Bug, words[kind])
 			after := e.observe("a.example.com")
 			if after.Current.N != before.Current.N || after.Version == nil || !bytes.Equal(after.Version.Pairs[0].Leaf.Raw, before.Version.Pairs[0].Leaf.Raw) {
@@ -234,11 +234,11 @@ func TestA14KilledAfterNewOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Add(testca.Rule{Path: testca.PathNewOrder, Payload: `"replaces"`, To: 1, Do: testca.DropAfter()})
-	wantError(t, e.run(engine.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "new order at 127.0.0.1:")
+	wantError(t, e.run(engine.PlanOptions{Scope: engine.All(), Renew: true}).Err(), inkan.Temporary, "new order at 127.0.0.1:")
 	asked := e.ca.Count(testca.PathNewOrder)
 	e.client = e.newClient()
 	e.sleep(2 * time.Minute)
-	if err := e.run(engine.PlanOptions{All: true, Force: true}).Err(); err != nil {
+	if err := e.run(engine.PlanOptions{Scope: engine.All(), Renew: true}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if n := e.ca.Count(testca.PathNewOrder) - asked; n != 2 {
@@ -262,7 +262,7 @@ func TestA14KilledAfterFinalize(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.Add(testca.Rule{Path: testca.PathFinalize, To: 1, Do: testca.DropAfter()})
-	wantError(t, e.run(engine.PlanOptions{All: true, Force: true}).Err(), inkan.Temporary, "finalize at 127.0.0.1:")
+	wantError(t, e.run(engine.PlanOptions{Scope: engine.All(), Renew: true}).Err(), inkan.Temporary, "finalize at 127.0.0.1:")
 	e.client = e.newClient()
 	asked := e.ca.Count(testca.PathNewOrder)
 	e.sleep(2 * time.Minute)
@@ -353,7 +353,7 @@ func TestA17ManyCertificatesNoAccount(t *testing.T) {
 	}
 	for range 3 {
 		e.client = e.newClient()
-		wantError(t, e.run(engine.PlanOptions{All: true, Asked: true}).Err(), inkan.Operator, "no longer knows the account")
+		wantError(t, e.run(engine.PlanOptions{Scope: engine.All(), ByPerson: true}).Err(), inkan.Operator, "no longer knows the account")
 	}
 	if n := e.ca.Count(testca.PathNewAccount) - accounts; n != 0 {
 		t.Errorf("%d newAccount requests", n)

@@ -35,7 +35,9 @@ func TestL09KeyOnTheBlocklist(t *testing.T) {
 				}
 				return sum
 			}
-			renew := func() error { return e.run(engine.PlanOptions{Names: []string{"a.example.com"}, Force: true}).Err() }
+			renew := func() error {
+				return e.run(engine.PlanOptions{Scope: engine.Named("a.example.com"), Renew: true}).Err()
+			}
 			if err := renew(); err != nil {
 				t.Fatal(err)
 			}

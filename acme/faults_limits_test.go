@@ -167,7 +167,7 @@ func TestQ06OverTheLimitIsNotAsked(t *testing.T) {
 	e.solver.wrong = true
 	e.record("bad", "bad.example.org")
 	for range 8 {
-		e.run(engine.PlanOptions{Names: []string{"bad"}, Asked: true})
+		e.run(engine.PlanOptions{Scope: engine.Named("bad"), ByPerson: true})
 	}
 	failed := e.ca.Orders() - 50
 	if failed != 5 {

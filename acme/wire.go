@@ -165,7 +165,7 @@ func (c *Client) noteDate(h http.Header) {
 	}
 }
 
-// ClockSkew implements [inkan.Clock]. The skew is exact to about a second.
+// ClockSkew implements [inkan.SkewMeter]. The skew is exact to about a second.
 func (c *Client) ClockSkew() (skew time.Duration, ok bool) {
 	return time.Duration(c.skew.Load()), c.skewKnown.Load()
 }

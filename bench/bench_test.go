@@ -115,7 +115,7 @@ func TestSeeds(t *testing.T) {
 	if err != nil || len(p.Certificates) > 0 {
 		t.Errorf("due: %+v, %v", p, err)
 	}
-	p, err = m.Plan(t.Context(), engine.PlanOptions{All: true})
+	p, err = m.Plan(t.Context(), engine.PlanOptions{Scope: engine.All()})
 	if err != nil || len(p.Certificates) != 10 {
 		t.Fatalf("recorded: %+v, %v", p, err)
 	}

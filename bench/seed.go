@@ -180,7 +180,7 @@ func (l *localCA) record(ctx context.Context, s inkan.Store, name string) error 
 	if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	opt := engine.PlanOptions{Names: []string{req.Name}, Asked: true, Advice: true}
+	opt := engine.PlanOptions{Scope: engine.Named(req.Name), ByPerson: true, AskAdvice: true}
 	for range 2 {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {

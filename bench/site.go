@@ -180,7 +180,7 @@ func (s *site) issue(ctx context.Context, sets ...[]string) (took time.Duration,
 		return 0, cost{}, err
 	}
 
-	opt := engine.PlanOptions{Asked: true}
+	var names []string
 	for _, set := range sets {
 		req, err := request(s.ca, set)
 		if err != nil {
@@ -189,11 +189,11 @@ func (s *site) issue(ctx context.Context, sets ...[]string) (took time.Duration,
 		if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 			return 0, cost{}, err
 		}
-		opt.Names = append(opt.Names, req.Name)
+		names = append(names, req.Name)
 	}
 	before := s.spent()
 	start := time.Now()
-	p, err := m.Plan(ctx, opt)
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(names...), ByPerson: true})
 	if err != nil {
 		return 0, cost{}, err
 	}

@@ -90,7 +90,7 @@ func (a *app) apply(ctx context.Context) error {
 	report := &engine.Report{}
 	if len(names) > 0 {
 		// A person asks: what failed before is tried again now.
-		p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(names...), ByPerson: true})
 		if err != nil {
 			return also(failed, failure{err: err})
 		}

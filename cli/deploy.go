@@ -21,7 +21,7 @@ ones again although they are in place.`,
 		ValidArgsFunction: a.completeNames,
 		RunE:              func(cmd *cobra.Command, names []string) error { return a.deploy(cmd.Context(), names, retry) },
 	}
-	cmd.Flags().BoolVar(&retry, "retry", false, "deploy again what failed, what is held, and what is named")
+	cmd.Flags().BoolVar(&retry, "retry", false, "deploy again what failed, and what is named")
 	return cmd
 }
 
@@ -30,22 +30,26 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 	if err != nil {
 		return err
 	}
-	opt := engine.PlanOptions{Names: names, DeployOnly: true, Redeploy: retry, Asked: len(names) > 0, All: len(names) == 0}
+	named := len(names) > 0
 	var failed error
-	if retry && opt.All {
-		if opt.Names, failed, err = undeployed(ctx, m); err != nil {
+	if retry && !named {
+		if names, failed, err = undeployed(ctx, m); err != nil {
 			return err
 		}
-		opt.All = false
+	}
+	scope := engine.Named(names...)
+	all := !retry && !named
+	if all {
+		scope = engine.All()
 	}
 	report := &engine.Report{}
-	if opt.All || len(opt.Names) > 0 {
-		p, err := m.Plan(ctx, opt)
+	if all || len(names) > 0 {
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: scope, DeployOnly: true, Redeploy: retry, ByPerson: named})
 		if err != nil {
 			return err
 		}
 		p.Certificates = slices.DeleteFunc(p.Certificates, func(c engine.CertificatePlan) bool {
-			return opt.All && !c.Actions()
+			return all && !c.Actions()
 		})
 		var runErr error
 		report, runErr = a.carryOut(ctx, m, p)
@@ -67,7 +71,7 @@ func (a *app) deploy(ctx context.Context, names []string, retry bool) error {
 // undeployed returns the certificates with a target that does not have the
 // version in force.
 func undeployed(ctx context.Context, m *engine.Manager) (names []string, failed, err error) {
-	p, err := m.Plan(ctx, engine.PlanOptions{All: true, DeployOnly: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.All(), DeployOnly: true})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -58,7 +58,7 @@ func (a *app) renewDryRun(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := real.Plan(ctx, engine.PlanOptions{Names: names})
+	p, err := real.Plan(ctx, engine.PlanOptions{Scope: scopeOf(names)})
 	if err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (a *app) tryOut(ctx context.Context, m *engine.Manager, reqs []inkan.Certif
 		}
 		names = append(names, req.Name)
 	}
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true, Force: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(names...), ByPerson: true, Renew: true})
 	if err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ func (a *app) issue(ctx context.Context, r *requestFlags, f *pflag.FlagSet, name
 		return err
 	}
 	a.changed = made || recorded
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{req.Name}, Asked: true, Force: opt.force})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(req.Name), ByPerson: true, Renew: opt.force})
 	if err != nil {
 		return err
 	}

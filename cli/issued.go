@@ -13,16 +13,16 @@ import (
 
 // otherCA names the CA that issued, and why it was not the first of the request;
 // "" if it was.
-func (a *app) otherCA(ctx context.Context, m *engine.Manager, req *inkan.CertificateRequest, ca string) string {
+func (a *app) otherCA(ctx context.Context, m *engine.Manager, r *engine.Result, req *inkan.CertificateRequest) string {
+	ca := r.Version.Pairs[0].CA
 	if ca == req.CAs[0] {
 		return ""
 	}
 	words := a.CATitle(ctx, ca) + " instead of " + a.CATitle(ctx, req.CAs[0])
-	o, err := m.Observe(ctx, req.Name)
-	if err != nil {
+	if r.Observed == nil {
 		return words // the reason is a courtesy
 	}
-	events, err := m.LastEvents(ctx, o, shownEvents)
+	events, err := m.LastEvents(ctx, r.Observed, shownEvents)
 	if err != nil {
 		return words
 	}
@@ -58,11 +58,11 @@ func (a *app) sayIssued(ctx context.Context, m *engine.Manager, r *engine.Result
 	a.Field("names", namesShort(r.Version.Identifiers))
 	a.Field("valid until", term.Until(leaf.NotAfter, now))
 	if r.Issued {
-		a.Field("CA", a.otherCA(ctx, m, req, r.Version.Pairs[0].CA))
+		a.Field("CA", a.otherCA(ctx, m, r, req))
 	}
-	o, err := m.Observe(ctx, r.Name)
-	if err != nil {
-		a.Warn("certificate %s could not be read again: %v", r.Name, err)
+	o := r.Observed
+	if o == nil {
+		a.Warn("certificate %s could not be read again", r.Name)
 		return
 	}
 	for _, t := range o.Targets {
@@ -84,7 +84,7 @@ func (a *app) sayIssued(ctx context.Context, m *engine.Manager, r *engine.Result
 	if len(req.Targets) == 0 {
 		a.Field("files", "none: it is kept in Inkan's own store; --deploy-dir DIR places files")
 	}
-	if at, why := renewalOf(o, now); !at.IsZero() {
+	if at, why := renewal(o, now); !at.IsZero() {
 		a.Field("renewal", term.When(at, now)+": "+a.InWords(ctx, why))
 	}
 	a.Field("", `"inkan renew" does it: run it from a timer, once an hour`)

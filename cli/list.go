@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan/engine"
 	"github.com/inkan-acme/inkan/internal/term"
@@ -26,7 +26,6 @@ one word on how it is:
   deploying       not at every target yet
   working         a process works on it now
   failing         the last attempt or deployment failed; it is tried again
-  held            a target broke with it and keeps the one before
   no certificate  none was issued yet
   unmanaged       it left the configuration file: kept, not renewed
   revoked         at the CA; it is not renewed by itself
@@ -38,6 +37,9 @@ Below the table stands the reason for every word but ok.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.list(cmd.Context()) },
 	}
 }
+
+// readers bounds the certificates that are read at once.
+const readers = 32
 
 func (a *app) list(ctx context.Context) error {
 	m, err := a.Manager(ctx)
@@ -51,7 +53,7 @@ func (a *app) list(ctx context.Context) error {
 	}
 	damaged := failures{}
 	for _, s := range all {
-		if s.Status == statusDamaged {
+		if s.Status == engine.StatusDamaged {
 			damaged = append(damaged, failure{name: s.Name, err: s.err})
 		}
 	}
@@ -71,25 +73,20 @@ func (a *app) list(ctx context.Context) error {
 // summaries tells about every certificate, in the order of the names. What
 // cannot be read has its place among them.
 func (a *app) summaries(ctx context.Context, m *engine.Manager, now time.Time) ([]summary, error) {
-	p, err := m.Plan(ctx, engine.PlanOptions{All: true})
+	names, err := m.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found := make([]*summary, len(p.Certificates))
-	work := make(chan int)
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for i := range work {
-				found[i] = a.summaryOf(ctx, m, p.Certificates[i].Name, now)
-			}
+	found := make([]*summary, len(names))
+	var reading errgroup.Group
+	reading.SetLimit(readers)
+	for i, name := range names {
+		reading.Go(func() error {
+			found[i] = a.summaryOf(ctx, m, name, now)
+			return nil // it tells of its error
 		})
 	}
-	for i := range found {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
+	_ = reading.Wait() // never an error
 	all := []summary{}
 	for _, s := range found {
 		if s != nil {
@@ -106,7 +103,7 @@ func (a *app) summaryOf(ctx context.Context, m *engine.Manager, name string, now
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return &summary{Name: name, Status: statusDamaged, Identifiers: []string{}, Paths: []string{}, Reason: err.Error(), err: err}
+		return &summary{Name: name, Status: engine.StatusDamaged, Identifiers: []string{}, Paths: []string{}, Reason: err.Error(), err: err}
 	case o.Request != nil && o.Request.Deleted:
 		return nil
 	}
@@ -131,7 +128,7 @@ func (a *app) sayList(all []summary, now time.Time) {
 		if !s.Renews.IsZero() && !s.Renews.After(now) {
 			next = "now"
 		}
-		t.Add(s.Name, namesShort(s.ids), term.When(s.NotAfter, now), next, s.Status)
+		t.Add(s.Name, namesShort(s.ids), term.When(s.NotAfter, now), next, string(s.Status))
 	}
 	t.Colour = func(row, column int) string {
 		if column == 4 {
@@ -142,16 +139,16 @@ func (a *app) sayList(all []summary, now time.Time) {
 	t.Write(a.Terminal, a.Stdout)
 	first := true
 	for _, s := range all {
-		if s.Status == statusOK || s.Status == statusDamaged { // damage is told as an error
+		if s.Status == engine.StatusOK || s.Status == engine.StatusDamaged { // damage is told as an error
 			continue
 		}
 		if first {
 			a.Say("")
 			first = false
 		}
-		a.Say("%s: %s", a.Paint(term.Bold, s.Name), a.Paint(statusColour(s.Status), s.Status))
+		a.Say("%s: %s", a.Paint(term.Bold, s.Name), a.Paint(statusColour(s.Status), string(s.Status)))
 		a.Paragraph("  ", s.Reason)
-		if s.Status == statusFailing && !s.Next.IsZero() {
+		if s.Status == engine.StatusFailing && !s.Next.IsZero() {
 			a.Say("  next try %s", term.Instant(s.Next, now))
 		}
 	}

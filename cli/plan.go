@@ -62,9 +62,13 @@ func (a *app) plan(ctx context.Context, names []string, all bool) error {
 	for _, p := range list {
 		known[p.Name] = true
 	}
-	opt := engine.PlanOptions{Names: without(names, known), All: all}
-	if len(names) == 0 || len(opt.Names) > 0 {
-		p, err := m.Plan(ctx, opt)
+	others := without(names, known)
+	scope := scopeOf(others)
+	if all {
+		scope = engine.All()
+	}
+	if len(names) == 0 || len(others) > 0 {
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: scope})
 		if err != nil {
 			return err
 		}

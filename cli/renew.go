@@ -28,7 +28,7 @@ from a timer, once an hour; it costs nothing when nothing is due.`,
 			if err != nil {
 				return err
 			}
-			p, err := m.Plan(cmd.Context(), engine.PlanOptions{Names: names, Asked: len(names) > 0, Advice: len(names) > 0, Force: force})
+			p, err := m.Plan(cmd.Context(), engine.PlanOptions{Scope: scopeOf(names), ByPerson: len(names) > 0, AskAdvice: len(names) > 0, Renew: force})
 			if err != nil {
 				return err
 			}

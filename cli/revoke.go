@@ -134,7 +134,7 @@ func (a *app) delete(ctx context.Context, m *engine.Manager, name string) error 
 	}
 	a.changed = true
 	a.Say("%s: deleted", a.Paint(term.Bold, name))
-	if o.Version != nil && !revoked(o) {
+	if o.Version != nil && !o.Revoked() {
 		a.Paragraph("  ", "it stays valid until "+term.Until(o.Version.Pairs[0].Leaf.NotAfter, time.Now())+"; only its CA can revoke it now")
 	}
 	var paths []string

@@ -31,7 +31,7 @@ func (a *app) carryOut(ctx context.Context, m *engine.Manager, p *engine.Plan) (
 		}
 		f := failure{name: r.Name, err: a.withFindings(looking, m, r.Name, r.Err)}
 		if !errors.Is(r.Err, context.Canceled) {
-			f.next = nextTry(ctx, m, r)
+			f.next = nextTry(r)
 		}
 		all = append(all, f)
 	}
@@ -41,13 +41,22 @@ func (a *app) carryOut(ctx context.Context, m *engine.Manager, p *engine.Plan) (
 	return report, nil
 }
 
+// scopeOf is the scope of the certificates named, or of what is due if none is.
+func scopeOf(names []string) engine.Scope {
+	if len(names) == 0 {
+		return engine.Due()
+	}
+	return engine.Named(names...)
+}
+
 // nextTry is when a certificate that failed is tried again. Where nothing was
 // due, as with --force, what comes next may be a look at the CA's advice only.
-func nextTry(ctx context.Context, m *engine.Manager, r *engine.Result) time.Time {
-	if o, err := m.Observe(ctx, r.Name); err == nil && !r.Next.IsZero() {
-		if _, _, next := statusOf(o, time.Now()); next.After(r.Next) {
-			return next
-		}
+func nextTry(r *engine.Result) time.Time {
+	if r.Observed == nil || r.Next.IsZero() {
+		return r.Next
+	}
+	if next := r.Observed.Status(time.Now()).Next; next.After(r.Next) {
+		return next
 	}
 	return r.Next
 }

@@ -167,8 +167,8 @@ func (a *app) deploymentsOf(ctx context.Context, o *engine.Observed) []deploymen
 }
 
 func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, now time.Time) {
-	a.Say("%s  %s", a.Paint(term.Bold, d.Name), a.Paint(statusColour(d.Status), d.Status))
-	if d.Status != statusOK {
+	a.Say("%s  %s", a.Paint(term.Bold, d.Name), a.Paint(statusColour(d.Status), string(d.Status)))
+	if d.Status != engine.StatusOK {
 		a.Paragraph("  ", d.Reason)
 	}
 	if r := o.Request; r != nil {
@@ -271,7 +271,7 @@ func (a *app) sayForce(ctx context.Context, d *details, o *engine.Observed, now 
 		a.Field("", fmt.Sprintf("(%s more offered by the CA)", count(d.Chains-1, "chain")))
 	}
 	switch {
-	case d.Status == statusRevoked || d.Status == statusUnmanaged:
+	case d.Status == engine.StatusRevoked || d.Status == engine.StatusUnmanaged:
 	case d.Renews.After(now):
 		a.Field("renewal", term.When(d.Renews, now)+": "+a.InWords(ctx, d.why))
 	default:

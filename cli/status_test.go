@@ -52,36 +52,36 @@ func TestStatusWords(t *testing.T) {
 		name   string
 		days   int // since it was issued
 		change func(*engine.Observed)
-		want   string
+		want   engine.StatusWord
 		reason string
 	}{
-		{"in force", 1, func(*engine.Observed) {}, statusOK, "renewed at"},
-		{"due", 61, func(*engine.Observed) {}, statusDue, "a third of its life is left"},
-		{"expired", 91, func(*engine.Observed) {}, statusExpired, "it expired 24 h ago"},
-		{"expired and failing", 91, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 9 }, statusExpired, "the CA said no"},
-		{"failing", 61, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 1 }, statusFailing, "the CA said no"},
-		{"nothing issued", 0, func(o *engine.Observed) { o.Version, o.Current = nil, inkan.Current{} }, statusNone, "there is no certificate yet"},
+		{"in force", 1, func(*engine.Observed) {}, engine.StatusOK, "renewed at"},
+		{"due", 61, func(*engine.Observed) {}, engine.StatusDue, "a third of its life is left"},
+		{"expired", 91, func(*engine.Observed) {}, engine.StatusExpired, "it expired 24 h ago"},
+		{"expired and failing", 91, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 9 }, engine.StatusExpired, "the CA said no"},
+		{"failing", 61, func(o *engine.Observed) { o.State.LastError, o.State.Attempts = failed, 1 }, engine.StatusFailing, "the CA said no"},
+		{"nothing issued", 0, func(o *engine.Observed) { o.Version, o.Current = nil, inkan.Current{} }, engine.StatusNone, "there is no certificate yet"},
 		{"other names wanted", 1, func(o *engine.Observed) {
 			o.Request.Identifiers = append(o.Request.Identifiers, inkan.Identifier{Type: inkan.DNS, Value: "b.example"})
-		}, statusDue, "+b.example"},
-		{"interrupted deployment", 1, func(o *engine.Observed) { o.Targets[0].Deployed.Status = inkan.DeployPending }, statusDeploying, "interrupted"},
-		{"older version there", 1, func(o *engine.Observed) { o.Current.N, o.Version.N = 2, 2 }, statusDeploying, "older version"},
+		}, engine.StatusDue, "+b.example"},
+		{"interrupted deployment", 1, func(o *engine.Observed) { o.Targets[0].Deployed.Status = inkan.DeployPending }, engine.StatusDeploying, "interrupted"},
+		{"older version there", 1, func(o *engine.Observed) { o.Current.N, o.Version.N = 2, 2 }, engine.StatusDeploying, "older version"},
 		{"deployment failed", 1, func(o *engine.Observed) {
 			o.Targets[0].Deployed.Status, o.Targets[0].Deployed.LastError = inkan.DeployFailed, &inkan.LastError{Message: "exit status 1"}
-		}, statusFailing, "exit status 1"},
-		{"held", 1, func(o *engine.Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, statusHeld, "inkan deploy --retry"},
-		{"elsewhere", 1, func(o *engine.Observed) { o.Targets[0] = engine.ObservedTarget{Name: "disk"} }, statusOK, "renewed at"},
-		{"revoked", 1, func(o *engine.Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, statusRevoked, "it was revoked"},
-		{"unmanaged", 61, func(o *engine.Observed) { o.Request.Unmanaged = true }, statusUnmanaged, "it left the configuration file"},
+		}, engine.StatusFailing, "exit status 1"},
+		{"elsewhere", 1, func(o *engine.Observed) { o.Targets[0] = engine.ObservedTarget{Name: "disk"} }, engine.StatusOK, "renewed at"},
+		{"revoked", 1, func(o *engine.Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, engine.StatusRevoked, "it was revoked"},
+		{"unmanaged", 61, func(o *engine.Observed) { o.Request.Unmanaged = true }, engine.StatusUnmanaged, "it left the configuration file"},
 		{"damaged", 1, func(o *engine.Observed) {
 			o.Version, o.VersionErr = nil, &inkan.DamagedError{Key: "v/a.example/x/cert", Reason: "its checksum does not fit"}
-		}, statusDamaged, "v/a.example/x/cert"},
-		{"at work", 61, func(o *engine.Observed) { o.HeldBy = &inkan.Owner{Host: "h", PID: 7} }, statusWorking, "another process works on it"},
+		}, engine.StatusDamaged, "v/a.example/x/cert"},
+		{"at work", 61, func(o *engine.Observed) { o.HeldBy = &inkan.Owner{Host: "h", PID: 7} }, engine.StatusWorking, "another process works on it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, issued := inForce(t)
 			c.change(o)
-			word, reason, _ := statusOf(o, issued.AddDate(0, 0, c.days))
+			s, reason := status(o, issued.AddDate(0, 0, c.days))
+			word := s.Word
 			if word != c.want || !strings.Contains(reason, c.reason) {
 				t.Errorf("%s: %s; want %s: %s", word, reason, c.want, c.reason)
 			}
@@ -97,7 +97,7 @@ func TestStatusWords(t *testing.T) {
 func TestRenewalOf(t *testing.T) {
 	o, issued := inForce(t)
 	now := issued.AddDate(0, 0, 5)
-	at, why := renewalOf(o, now)
+	at, why := renewal(o, now)
 	if left := issued.AddDate(0, 0, 90).Sub(at); left < 30*24*time.Hour || left > 32*24*time.Hour {
 		t.Errorf("%v are left at the renewal", left)
 	}
@@ -106,14 +106,14 @@ func TestRenewalOf(t *testing.T) {
 	}
 	pick := issued.AddDate(0, 0, 20)
 	o.State.ARI = inkan.ARIState{N: 1, Start: pick.Add(-time.Hour), End: pick.Add(time.Hour), Pick: pick, Look: now.Add(time.Minute)}
-	if at, why = renewalOf(o, now); at.Sub(pick).Abs() > time.Second || !strings.Contains(why, "the CA suggests") {
+	if at, why = renewal(o, now); at.Sub(pick).Abs() > time.Second || !strings.Contains(why, "the CA suggests") {
 		t.Errorf("with advice at %v: %s", at, why)
 	}
-	if at, _ = renewalOf(o, pick.Add(time.Hour)); !at.Equal(pick.Add(time.Hour)) {
+	if at, _ = renewal(o, pick.Add(time.Hour)); !at.Equal(pick.Add(time.Hour)) {
 		t.Errorf("what is due is due now, not at %v", at)
 	}
 	o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()}
-	if at, _ = renewalOf(o, now); !at.IsZero() {
+	if at, _ = renewal(o, now); !at.IsZero() {
 		t.Errorf("a revoked one is renewed at %v", at)
 	}
 }

@@ -117,7 +117,6 @@ type files struct {
 
 var (
 	_ inkan.Deployer = (*files)(nil)
-	_ inkan.Remover  = (*files)(nil)
 	_ plug.Writer    = (*FilesConfig)(nil)
 	_ plug.Checker   = (*FilesConfig)(nil)
 )
@@ -168,31 +167,6 @@ func (f *files) Deploy(ctx context.Context, d inkan.Deployment) (inkan.Receipt, 
 	}
 	p.prune(keep) // what it cannot remove today it removes next time
 	return receipt, nil
-}
-
-// Remove implements inkan.Remover.
-func (f *files) Remove(ctx context.Context, r inkan.Receipt) error {
-	var receipt inkan.FilesReceipt
-	if err := json.Unmarshal(r, &receipt); err != nil {
-		return inkan.Errorf(inkan.Bug, "removing files", "the receipt cannot be read: %w", err)
-	}
-	dir, name := filepath.Split(receipt.Dir)
-	if filepath.Clean(dir) != f.Dir || inkan.CheckName(name) != nil {
-		return inkan.Errorf(inkan.Operator, "removing files", "%s is not in %s, the directory of this target", inkan.Printable(receipt.Dir, 200), f.Dir).
-			WithHint("remove it by hand")
-	}
-	p, err := f.open(ctx, name, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return f.fail(receipt.Dir, err)
-	}
-	defer p.Close()
-	if err := p.remove(); err != nil {
-		return f.fail(receipt.Dir, err)
-	}
-	return nil
 }
 
 // contents returns the files of v.

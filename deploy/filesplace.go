@@ -299,37 +299,3 @@ func (p *place) discard(dir string) {
 		p.logger().Debug("a directory was not removed", "directory", dir, "error", err)
 	}
 }
-
-// remove takes the link away, then every version, then their directories.
-func (p *place) remove() error {
-	if err := p.root.Remove(p.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := p.root.Sync(); err != nil {
-		return err
-	}
-	entries, err := p.versions.ReadDir(-1)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if e.Type.Type() == fs.ModeDir {
-			p.discard(e.Name)
-		}
-	}
-	if err := p.versions.Remove(lockFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	all, err := p.tree.OpenDir(versionsDir)
-	if err != nil {
-		return err
-	}
-	defer all.Close()
-	if err := all.Rmdir(p.name); err != nil {
-		return err
-	}
-	if err := p.root.Rmdir(versionsDir); err == nil {
-		return p.root.Sync()
-	}
-	return all.Sync() // other certificates have versions there
-}

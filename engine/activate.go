@@ -35,10 +35,16 @@ func (a *activations) waiting(name, target string) bool {
 	return a.names[name] != "" && (target == "" || a.names[name] == target)
 }
 
+// drop returns the steps without the deployments that wait for their activation:
+// the end of the run activates and records them.
+func (a *activations) drop(name string, steps []Step) []Step {
+	return slices.DeleteFunc(steps, func(s Step) bool { return s.Action == ActionDeploy && a.waiting(name, s.Target) })
+}
+
 func (a *activations) add(act inkan.Activator, d *deployment) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.names[d.name] = d.target
+	a.names[d.o.Name] = d.target
 	key := act.ActivationKey()
 	if a.byKey[key] == nil {
 		a.byKey[key] = &activation{act: act}
@@ -53,8 +59,8 @@ func (a *activations) finish(ctx context.Context, m *Manager, r *Report) {
 		group := a.byKey[key]
 		cause := guarded("activating", func() error { return group.act.Activate(ctx) })
 		for _, d := range group.deps {
-			err := m.settle(ctx, d, cause)
-			i := slices.IndexFunc(r.Results, func(res Result) bool { return res.Name == d.name })
+			err := m.conclude(ctx, d, cause)
+			i := slices.IndexFunc(r.Results, func(res Result) bool { return res.Name == d.o.Name })
 			if err != nil {
 				r.Results[i].Err = errors.Join(r.Results[i].Err, err)
 			} else {

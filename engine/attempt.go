@@ -21,19 +21,28 @@ type attempt struct {
 	o    *Observed
 	req  inkan.CertificateRequest
 
-	mu      chan struct{} // holds one while state is in use: the heartbeat writes too, and must not wait behind a Store that hangs
-	state   state.Record[inkan.State]
-	token   string
-	known   []string // due entries that this run may delete at its end
-	ourDue  []string // those that this run put into state
 	id      string
 	renewal bool
 	resumed bool
-	asked   bool        // the CA of the order was asked, or could not be
-	told    inkan.Event // of the publication; the zero value if there was none
+	asked   bool // the CA of the order was asked, or could not be
+
+	// mu guards state; it is a channel because waiting for it must end with ctx:
+	// the heartbeat writes too, and may hang in a Store.
+	mu        chan struct{}
+	state     state.Record[inkan.State]
+	disturbed bool // somebody else wrote state since o was read
+	token     string
+
+	dueBefore []string // due entries that led here or were in force: deleted at the end
+	dueOurs   []string // due entries that this attempt put into force
 
 	journals []*state.Journal
 	stray    []*state.Journal // journals that state does not name
+	left     []*state.Journal // of those, and ours: what could not be removed
+
+	current state.Record[inkan.Current] // as published
+	version *inkan.Version              // as published; nil if nothing was, or it was published before a crash
+	told    inkan.Event                 // of the publication
 }
 
 // safetyMargin is how soon a certificate is looked at again when the process
@@ -44,35 +53,34 @@ const safetyMargin = 15 * time.Minute
 // journalled before the process goes.
 const undoTimeout = 30 * time.Second
 
-// attempt does what the step says and reports whether a version was published.
-func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) (published bool, err error) {
-	a := &attempt{m: m, mu: make(chan struct{}, 1), c: c, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state,
-		known: slices.Clone(c.met), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
-	lease, done := m.newLease()
+// attempt does what the step says.
+func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, s Step) outcome {
+	a := &attempt{m: m, mu: make(chan struct{}, 1), c: c, name: o.Name, o: o, req: o.Request.CertificateRequest, state: o.state, current: o.current,
+		dueBefore: slices.Clone(c.due), id: o.State.Running, renewal: s.Action == ActionRenew, resumed: s.Action == ActionResume}
+	lease, done := m.lease()
 	defer done()
-	if err := a.begin(ctx, lease); err != nil {
-		return false, err
+	if busy, err := a.begin(ctx, lease); busy || err != nil {
+		return outcome{busy: busy, err: err}
 	}
 	stop := a.heartbeat(ctx)
 	defer stop()
 	if len(a.journals) == 0 {
-		// Row 14 was reached: all that is left is the end.
-		return false, a.finish(ctx, false)
+		return a.succeed(ctx, false) // row 14 was reached: all that is left is the end
 	}
 	if a.resumed {
 		if err := a.adopt(ctx); err != nil {
-			return false, a.failed(ctx, err)
+			return a.fail(ctx, err, false)
 		}
 	}
 	if rec := a.journals[0].Record(); a.resumed && !rec.Finalizing && !a.wanted(rec) {
 		// The request was changed before anything was finalized.
-		return false, a.close(ctx, nil, a.m.now())
+		return a.outcomeOf(a.abandon(ctx, nil, a.m.now()))
 	}
-	published, err = a.order(ctx)
+	published, err := a.order(ctx)
 	if err != nil {
-		return published, a.failed(ctx, err)
+		return a.fail(ctx, err, published)
 	}
-	return published, a.finish(ctx, published)
+	return a.succeed(ctx, published)
 }
 
 // adopt writes the journals of a dead process again before anything is built on
@@ -90,12 +98,13 @@ func (a *attempt) wanted(rec inkan.OrderRecord) bool {
 	return slices.ContainsFunc(a.req.CAs, func(ca string) bool { return a.req.Ask(ca, rec.KeyType) == rec.Ask })
 }
 
-// begin does rows 2 to 4: a safety entry, the journals, the lease.
-func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) error {
+// begin does rows 2 to 4: a safety entry, the journals, the lease. busy reports
+// that somebody else was faster, and that nothing is left of ours.
+func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) (busy bool, err error) {
 	now := a.m.now()
 	safety := state.DueKey(state.CertQueue, now.Add(safetyMargin), a.name) // row 2
 	if err := state.PutDue(ctx, a.m.Store, safety); err != nil {
-		return err
+		return false, err
 	}
 	for _, j := range a.o.journals {
 		if a.id != "" && j.Record().Attempt == a.id {
@@ -112,40 +121,46 @@ func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) error {
 			j := state.NewJournal(a.m.Store, inkan.OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
 				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now})
 			if err := j.Create(ctx); err != nil {
-				return err
+				return false, err
 			}
 			a.journals = append(a.journals, j)
 		}
 	}
 	st := a.state.Value // row 4
 	if st.Due != "" {
-		a.known = append(a.known, st.Due)
+		a.dueBefore = append(a.dueBefore, st.Due)
 	}
 	a.token = lease.Token
 	st.Due, st.Running, st.Lease = safety, a.id, lease
-	err := a.state.Save(ctx, a.m.Store, st)
-	if err == nil {
-		a.ourDue = append(a.ourDue, safety)
-		for _, j := range a.stray {
-			if err := a.m.cleanUp(ctx, j); err != nil {
-				a.m.log().LogAttrs(ctx, logDecision, "leftover of an order stays", logName(a.name), logError(err))
-			}
-		}
-		return nil
-	}
-	if !errors.Is(err, inkan.ErrConflict) {
-		return err
+	err = a.state.Save(ctx, a.m.Store, st)
+	switch {
+	case err == nil:
+		a.dueOurs = append(a.dueOurs, safety)
+		a.removeStray(ctx)
+		return false, nil
+	case !errors.Is(err, inkan.ErrConflict):
+		return false, err
 	}
 	// Nobody else knows what we created here.
 	if fresh {
 		for _, j := range a.journals {
-			err = errors.Join(err, a.m.Store.Delete(ctx, j.Key()))
+			err = a.m.Store.Delete(ctx, j.Key())
+			if err != nil {
+				return true, err
+			}
 		}
 	}
-	if err := a.m.Store.Delete(ctx, safety); err != nil {
-		return err
+	return true, a.m.Store.Delete(ctx, safety)
+}
+
+// removeStray cleans up after orders that state does not name.
+func (a *attempt) removeStray(ctx context.Context) {
+	for _, j := range a.stray {
+		if err := a.m.removeOrder(ctx, j); err != nil {
+			a.m.log().LogAttrs(ctx, logDecision, "leftover of an order stays", logName(a.name), logError(err))
+			a.left = append(a.left, j)
+		}
 	}
-	return errBusy
 }
 
 // lastState returns the state as we last wrote it.
@@ -154,6 +169,10 @@ func (a *attempt) lastState() inkan.State {
 	defer func() { <-a.mu }()
 	return a.state.Value
 }
+
+// errLeaseLost reports that another process took the lease for dead and works on
+// the certificate now. Only the attempt that lost it ever sees this error.
+var errLeaseLost = errors.New("another process took over")
 
 // casState changes state while we hold the lease. A conflict is harmless when
 // the lease is still ours: somebody recorded a request. Their due entry then
@@ -167,7 +186,7 @@ func (a *attempt) casState(ctx context.Context, change func(*inkan.State)) error
 	defer func() { <-a.mu }()
 	for {
 		st := a.state.Value
-		foreign := st.Due != "" && !slices.Contains(a.ourDue, st.Due)
+		foreign := st.Due != "" && !slices.Contains(a.dueOurs, st.Due)
 		due := st.Due
 		change(&st)
 		if foreign {
@@ -182,9 +201,9 @@ func (a *attempt) casState(ctx context.Context, change func(*inkan.State)) error
 			return err
 		}
 		if again.Value.Lease == nil || again.Value.Lease.Token != a.token {
-			return errBusy
+			return errLeaseLost
 		}
-		a.state = again
+		a.state, a.disturbed = again, true
 	}
 }
 
@@ -220,57 +239,56 @@ func (a *attempt) heartbeat(ctx context.Context) (stop func()) {
 // order does rows 5 to 13 for every pair and publishes them together.
 func (a *attempt) order(ctx context.Context) (published bool, err error) {
 	if a.resumed {
-		cur, err := state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name))
-		if err != nil {
+		if a.current, err = state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name)); err != nil {
 			return false, err
 		}
-		if cur.Value.ID == a.id {
-			if err := state.Confirm(ctx, a.m.Store, cur.Key); err != nil {
+		if a.current.Value.ID == a.id {
+			if err := state.Confirm(ctx, a.m.Store, a.current.Key); err != nil {
 				return false, err
 			}
-			return true, a.announce(ctx, cur.Value)
+			return true, a.announceAgain(ctx)
 		}
-		if cur.Value.N != a.journals[0].Record().Base {
+		if a.current.Value.N != a.journals[0].Record().Base {
 			return false, a.superseded(ctx)
 		}
 	}
-	pairs := map[inkan.KeyType]inkan.PairSum{}
+	var pairs []*state.Pair
 	for _, j := range a.journals {
-		sum, err := a.pair(ctx, j)
+		p, err := a.pair(ctx, j)
 		if err != nil {
 			return false, err
 		}
-		pairs[j.Record().KeyType] = sum
+		pairs = append(pairs, p)
 	}
 	return a.publish(ctx, pairs)
 }
 
+// versionID names the version that the attempt makes.
+func (a *attempt) versionID() state.VersionID {
+	return state.VersionID{Name: a.name, Seq: a.o.Current.Top + 1, ID: a.id}
+}
+
 // pair gets one certificate and stores it with its key: rows 5 to 11.
-func (a *attempt) pair(ctx context.Context, j *state.Journal) (inkan.PairSum, error) {
+func (a *attempt) pair(ctx context.Context, j *state.Journal) (*state.Pair, error) {
 	rec := j.Record()
-	v := state.VersionID{Name: a.name, Seq: a.o.Current.Top + 1, ID: a.id}
 	if rec.Finalizing {
-		// A crash after row 11 leaves the pair complete.
-		if p, err := state.LoadPair(ctx, a.m.Store, v, rec.KeyType); err == nil && (p.Key != nil || rec.Key == nil) {
-			if err := state.Confirm(ctx, a.m.Store, v.Cert(rec.KeyType)); err != nil || rec.Key == nil {
-				return p.Sum, err
-			}
-			return p.Sum, state.Confirm(ctx, a.m.Store, v.Key(rec.KeyType))
+		if p, err := a.storedPair(ctx, rec); p != nil || err != nil {
+			return p, err
 		}
 	}
 	if rec.OrderURL == "" {
 		if err := a.m.checkSpace(ctx); err != nil {
-			return inkan.PairSum{}, err
+			return nil, err
 		}
 	}
 	solvers, err := a.solvers(ctx)
 	if err != nil {
-		return inkan.PairSum{}, err
+		return nil, err
 	}
 	a.asked = true
 	issuer, err := a.m.Issuer(ctx, rec.CA, rec.Account)
 	if err != nil {
-		return inkan.PairSum{}, err
+		return nil, err
 	}
 	km := &keyMaker{a: a, j: j}
 	st := a.lastState()
@@ -283,13 +301,27 @@ func (a *attempt) pair(ctx context.Context, j *state.Journal) (inkan.PairSum, er
 		})
 		return err
 	})
-	a.m.heed(rec.CA, issuer)
+	a.m.noteSkew(rec.CA, issuer)
 	if err != nil {
-		return inkan.PairSum{}, err
+		return nil, err
 	}
 	a.asked = false
 	a.m.progress(a.name, "storing")
-	return a.store(ctx, j, v, issued)
+	return a.store(ctx, j, issued)
+}
+
+// storedPair returns what a process that crashed after row 11 left complete; nil
+// if it did not come so far.
+func (a *attempt) storedPair(ctx context.Context, rec inkan.OrderRecord) (*state.Pair, error) {
+	v := a.versionID()
+	p, err := state.LoadPair(ctx, a.m.Store, v, rec.KeyType)
+	if err != nil || p.Key == nil && rec.Key != nil {
+		return nil, nil
+	}
+	if err := state.Confirm(ctx, a.m.Store, v.Cert(rec.KeyType)); err != nil || rec.Key == nil {
+		return p, err
+	}
+	return p, state.Confirm(ctx, a.m.Store, v.Key(rec.KeyType))
 }
 
 // spaceHolds is how long an answer about free space serves.

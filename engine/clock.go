@@ -31,10 +31,10 @@ type skewMeasure struct {
 	warned time.Duration // what was told last
 }
 
-// holds reports whether nothing but the passing of time has moved the local
+// stillValid reports whether nothing but the passing of time has moved the local
 // clock since the measure. After a jump, or a sleep of the machine, it says
 // nothing any more.
-func (s skewMeasure) holds(local time.Time) bool {
+func (s skewMeasure) stillValid(local time.Time) bool {
 	return (local.Round(0).Sub(s.local) - time.Since(s.at)).Abs() <= skewWarns
 }
 
@@ -46,7 +46,7 @@ func (h *hostClock) skew(local time.Time) (skew time.Duration, known bool) {
 	var lo, hi time.Duration
 	for _, s := range h.measures {
 		switch {
-		case !s.holds(local):
+		case !s.stillValid(local):
 			continue
 		case !known:
 			lo, hi, known = s.skew, s.skew, true
@@ -60,9 +60,9 @@ func (h *hostClock) skew(local time.Time) (skew time.Duration, known bool) {
 	return lo, known
 }
 
-// heed takes in what an Issuer that was just used knows about the time.
-func (m *Manager) heed(ca string, i inkan.Issuer) {
-	c, ok := i.(inkan.Clock)
+// noteSkew records the clock skew that the CA's last answer showed.
+func (m *Manager) noteSkew(ca string, i inkan.Issuer) {
+	c, ok := i.(inkan.SkewMeter)
 	if !ok {
 		return
 	}
@@ -100,18 +100,17 @@ func (m *Manager) wall() time.Time {
 	return time.Now()
 }
 
-// doubt reports whether the due entry in force lies where a clock that was
+// suspicious reports whether the due entry in force lies where a clock that was
 // always right does not leave it: overdue by more than a day, or further ahead
 // than anything is put off. A machine that slept looks the same.
-func doubt(o *Observed, now time.Time) bool {
-	due, _, err := state.ParseDue(o.State.Due, state.CertQueue)
-	return err == nil && (state.FarAhead(due, now) || state.FarAhead(now, due))
+func suspicious(o *Observed, now time.Time) bool {
+	return !o.Due.IsZero() && (farAhead(o.Due, now) || farAhead(now, o.Due))
 }
 
-// secondOpinion asks the CAs for the time when a plan rests on a clock in
+// askCAsForTime asks the CAs for the time when a plan rests on a clock in
 // doubt, one request each, and reports whether they correct it. A CA that does
 // not answer changes nothing.
-func (m *Manager) secondOpinion(ctx context.Context, p *Plan) (corrected bool) {
+func (m *Manager) askCAsForTime(ctx context.Context, p *Plan) (corrected bool) {
 	local := m.wall()
 	if _, known := m.clock.skew(local); known || len(p.doubts) == 0 {
 		return false
@@ -121,7 +120,7 @@ func (m *Manager) secondOpinion(ctx context.Context, p *Plan) (corrected bool) {
 		if err != nil {
 			continue
 		}
-		if _, ok := issuer.(inkan.Clock); !ok {
+		if _, ok := issuer.(inkan.SkewMeter); !ok {
 			continue
 		}
 		if ri, ok := issuer.(inkan.RenewalInformer); ok {
@@ -130,8 +129,11 @@ func (m *Manager) secondOpinion(ctx context.Context, p *Plan) (corrected bool) {
 				m.log().LogAttrs(ctx, logDecision, "the CA was asked for the time", slog.String("ca", pair.CA), logError(err))
 			}
 		}
-		m.heed(pair.CA, issuer)
+		m.noteSkew(pair.CA, issuer)
 	}
 	skew, _ := m.clock.skew(m.wall())
 	return skew != 0
 }
+
+// farAhead reports whether an instant lies so far ahead that it binds nobody.
+func farAhead(t, now time.Time) bool { return state.FarAhead(t, now) }

@@ -53,8 +53,8 @@ func TestG01Skew(t *testing.T) {
 			var log strings.Builder
 			m := &Manager{Now: func() time.Time { return time.Now().Add(jump) }, Log: slog.New(slog.NewTextHandler(&log, nil))}
 			for i, ca := range c.cas {
-				m.heed(fmt.Sprint("ca", i), ca)
-				m.heed(fmt.Sprint("ca", i), ca) // the second time is no news
+				m.noteSkew(fmt.Sprint("ca", i), ca)
+				m.noteSkew(fmt.Sprint("ca", i), ca) // the second time is no news
 			}
 			time.Sleep(3 * time.Hour)
 			jump = c.jump
@@ -92,7 +92,7 @@ func TestG01FarAhead(t *testing.T) {
 	} {
 		o := planned(t)
 		c.change(o)
-		if got := lines(PlanCertificate(o, PlanOptions{}, chainNow)); !strings.HasPrefix(got[0], c.want) {
+		if got := lines(planOf(o, PlanOptions{}, chainNow)); !strings.HasPrefix(got[0], c.want) {
 			t.Errorf("%s a year ahead: %v, want %s", c.what, got, c.want)
 		}
 	}
@@ -126,15 +126,15 @@ func TestG03NotYetValid(t *testing.T) {
 	o := planned(t)
 	o.Version.Pairs[0].Leaf.NotBefore = chainNow.Add(90 * time.Minute)
 	o.Targets[0].Deployed = inkan.Deployed{Want: 3, Accepted: 3, Status: inkan.DeployAccepted, Options: "o1"}
-	got := PlanCertificate(o, PlanOptions{}, chainNow)
+	got := planOf(o, PlanOptions{}, chainNow)
 	if got[0].Action != ActionWait || !got[0].At.Equal(chainNow.Add(90*time.Minute)) {
 		t.Errorf("before it is valid: %v", lines(got))
 	}
-	if got := PlanCertificate(o, PlanOptions{}, chainNow.Add(90*time.Minute)); got[0].Action != ActionDeploy {
+	if got := planOf(o, PlanOptions{}, chainNow.Add(90*time.Minute)); got[0].Action != ActionDeploy {
 		t.Errorf("when it is valid: %v", lines(got))
 	}
 	o.Targets[0].Deployed = inkan.Deployed{}
-	if got := PlanCertificate(o, PlanOptions{}, chainNow); got[0].Action != ActionDeploy {
+	if got := planOf(o, PlanOptions{}, chainNow); got[0].Action != ActionDeploy {
 		t.Errorf("where there is none yet: %v", lines(got))
 	}
 }
@@ -147,28 +147,27 @@ func TestG08AsksTheOperator(t *testing.T) {
 	o.State = inkan.State{Attempts: MaxAttempts, LastError: &inkan.LastError{Kind: inkan.Temporary, Message: "order: 503 of ca.example"}, Due: state.DueKey(state.CertQueue, chainNow, o.Name)}
 	for _, running := range []string{"", "id"} {
 		o.State.Running = running
-		s := PlanCertificate(o, PlanOptions{}, chainNow)[0]
+		s := planOf(o, PlanOptions{}, chainNow)[0]
 		if s.Action != ActionWait || !strings.Contains(s.Reason, "inkan renew --name "+o.Name) || !strings.Contains(s.Reason, "503") {
 			t.Errorf("%+v", s)
 		}
-		for _, opt := range []PlanOptions{{Asked: true}, {Force: true}} {
-			if s := PlanCertificate(o, opt, chainNow)[0]; s.Action != ActionIssue && s.Action != ActionResume {
+		for _, opt := range []PlanOptions{{ByPerson: true}, {Renew: true}} {
+			if s := planOf(o, opt, chainNow)[0]; s.Action != ActionIssue && s.Action != ActionResume {
 				t.Errorf("%+v: %+v", opt, s)
 			}
 		}
 		o.State.Attempts--
-		if s := PlanCertificate(o, PlanOptions{}, chainNow)[0]; s.Action == ActionWait {
+		if s := planOf(o, PlanOptions{}, chainNow)[0]; s.Action == ActionWait {
 			t.Errorf("one less: %+v", s)
 		}
 		o.State.Attempts++
 	}
 	// What its killed worker left is finished all the same.
 	o.Abandoned = true
-	if s := PlanCertificate(o, PlanOptions{}, chainNow)[0]; s.Action != ActionResume {
+	if s := planOf(o, PlanOptions{}, chainNow)[0]; s.Action != ActionResume {
 		t.Errorf("%+v", s)
 	}
-	m := &Manager{}
-	if next := m.nextDue(o, chainNow); !next.Equal(chainNow.Add(day)) {
+	if next := nextDue(o, chainNow); !next.Equal(chainNow.Add(day)) {
 		t.Errorf("next due %v", next)
 	}
 }

@@ -38,12 +38,23 @@ func (m *Manager) Delete(ctx context.Context, name string) error {
 	if o, err = m.observe(ctx, name); err != nil {
 		return err
 	}
-	return m.finishDelete(ctx, o)
+	if busy, err := m.finishDelete(ctx, o); busy || err != nil {
+		return errors.Join(err, errBusyIf(busy, name))
+	}
+	return nil
+}
+
+// errBusyIf is the error of a certificate that another process works on.
+func errBusyIf(busy bool, name string) error {
+	if !busy {
+		return nil
+	}
+	return inkan.Errorf(inkan.Pending, "certificate "+name, "%w", errBusy).WithHint("try again when it is done")
 }
 
 // finishDelete does what follows the tombstone; it may be repeated. The due entry
 // goes last: until then somebody finds the rest.
-func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
+func (m *Manager) finishDelete(ctx context.Context, o *Observed) (busy bool, err error) {
 	// Take the lease's place first: a worker that is paused now loses its
 	// state, and by the larger n its publication.
 	ordering := len(o.journals) > 0
@@ -51,25 +62,25 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 	if st.Due == "" {
 		st.Due = state.DueKey(state.CertQueue, m.now(), o.Name)
 		if err := state.PutDue(ctx, m.Store, st.Due); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if err := o.state.Save(ctx, m.Store, st); err != nil {
-		return lostIsBusy(err)
+		return lost(err)
 	}
 	if len(o.Current.Pairs) > 0 || ordering {
 		next := inkan.Current{N: o.Current.N + 1, Top: o.Current.Top, At: m.now().UTC()}
 		if err := o.current.Save(ctx, m.Store, next); err != nil {
-			return lostIsBusy(err)
+			return lost(err)
 		}
 	}
 	for _, j := range o.journals {
-		if err := m.cleanUp(ctx, j); err != nil {
-			return inkan.Errorf(inkan.KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
+		if err := m.removeOrder(ctx, j); err != nil {
+			return false, inkan.Errorf(inkan.KindOf(err), "certificate "+o.Name, "removing the challenges of its order: %w", err)
 		}
 	}
 	if err := m.deleteVersions(ctx, o.Name); err != nil {
-		return err
+		return false, err
 	}
 	at := o.current.Value.At
 	if at.IsZero() {
@@ -78,25 +89,26 @@ func (m *Manager) finishDelete(ctx context.Context, o *Observed) error {
 	id := fmt.Sprintf("deleted-%s-%d", state.Sum([]byte(o.Name))[:16], o.current.Value.N) // n alone is shared by many names
 	e := inkan.Event{ID: id, At: at, Kind: inkan.EventDeleted, Name: o.Name}
 	if err := state.WriteEvent(ctx, m.Store, e); err != nil {
-		return err
+		return false, err
 	}
 	due := st.Due
 	st.Due = ""
 	state.NoteEvent(&st, e)
 	if err := o.state.Save(ctx, m.Store, st); err != nil {
-		return lostIsBusy(err)
+		return lost(err)
 	}
 	if err := m.Store.Delete(ctx, due); err != nil {
-		return fmt.Errorf("deleting %s: %w", due, err)
+		return false, fmt.Errorf("deleting %s: %w", due, err)
 	}
-	return nil
+	return false, nil
 }
 
-func lostIsBusy(err error) error {
+// lost tells a write that somebody else was faster with from one that failed.
+func lost(err error) (busy bool, _ error) {
 	if errors.Is(err, inkan.ErrConflict) {
-		return errBusy
+		return true, nil
 	}
-	return err
+	return false, err
 }
 
 // deleteVersions deletes the hints and then the values of all versions.

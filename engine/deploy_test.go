@@ -190,7 +190,7 @@ func TestActivateOnce(t *testing.T) {
 		must(t, err)
 	}
 	run := func() *engine.Report {
-		p, err := m.Plan(ctx, engine.PlanOptions{Names: names, Asked: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(names...), ByPerson: true})
 		must(t, err)
 		return m.Run(ctx, p)
 	}
@@ -326,7 +326,7 @@ func TestRedeploy(t *testing.T) {
 	withTargets(m, map[string]*engine.Target{"there": {Deployer: &fakeTarget{name: "there", log: &log}}})
 	must(t, issue(ctx, m, w.req))
 	for range 2 {
-		p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{w.req.Name}, Redeploy: true, DeployOnly: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(w.req.Name), Redeploy: true, DeployOnly: true})
 		must(t, err)
 		must(t, m.Run(ctx, p).Err())
 	}
@@ -369,7 +369,7 @@ func TestK01RetriesGrow(t *testing.T) {
 	}
 	options = "second"
 	before := tries
-	p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{w.req.Name}})
+	p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named(w.req.Name)})
 	if err != nil {
 		t.Fatal(err)
 	}

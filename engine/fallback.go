@@ -8,68 +8,87 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
-	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // alternative is what can be tried instead of the order that failed.
 type alternative struct {
 	at     time.Time // when; now, if no limit stands against it
 	reason string
-	change func(*inkan.State)
+
+	newKey     bool               // another key
+	without    []inkan.Identifier // fewer names
+	failedCA   string             // another CA than this one; "" stays with it
+	retryAfter time.Time          // what that CA asked for; zero if nothing
 }
 
-// maxInstead bounds the alternatives between two pauses, whatever a CA answers:
-// one that refuses the names of a certificate one by one would otherwise get as
-// many orders at once.
-const maxInstead = 8
+// maxAlternatives bounds the alternatives between two pauses, whatever a CA
+// answers: one that refuses the names of a certificate one by one would otherwise
+// get as many orders at once.
+const maxAlternatives = 8
 
-// errAlternative wraps the failure of an attempt after which another is made
-// at once, in another way.
-type errAlternative struct {
-	error
-	reason string
+// apply notes in the state that the alternative is taken.
+func (alt *alternative) apply(st *inkan.State, now time.Time) {
+	st.Alternatives++
+	st.NewKey = st.NewKey || alt.newKey
+	st.Without = append(slices.Clone(st.Without), alt.without...)
+	if alt.failedCA != "" {
+		st.Round = withoutCA(st.Round, alt.failedCA, alt.retryAfter, now)
+	}
 }
 
-func (e *errAlternative) Unwrap() error { return e.error }
+// withoutCA is the round in which one CA more was asked in vain.
+func withoutCA(r inkan.Round, ca string, retryAfter, now time.Time) inkan.Round {
+	r.FailedCAs, r.Without = append(slices.Clone(r.FailedCAs), ca), nil
+	r.RetryAfter = stillAhead(r.RetryAfter, now)
+	if !retryAfter.IsZero() {
+		if r.RetryAfter == nil {
+			r.RetryAfter = map[string]time.Time{}
+		}
+		r.RetryAfter[ca] = retryAfter
+	}
+	return r
+}
 
-// alternative decides, after an order failed with cause, whether another way of
-// validation, fewer names or another CA may bring the certificate. Nil leaves
-// the next try to the back-off. Pure.
-func (a *attempt) alternative(cause error, st inkan.State, now time.Time) *alternative {
-	kind := inkan.KindOf(cause)
-	if errors.Is(cause, inkan.ErrKeyRefused) && a.req.Key.Mode == inkan.KeyReuse && a.req.CSR == nil && a.o.Version != nil && !st.NewKey {
-		return &alternative{later(now, waitOf(cause, now)), "with a new key, as the CA refused the one in use", func(s *inkan.State) { s.NewKey = true }}
-	}
-	if st.Instead >= maxInstead || !a.asked || kind == inkan.Pending || errors.Is(cause, inkan.ErrOurSide) ||
-		slices.ContainsFunc(a.journals, func(j *state.Journal) bool { return j.Record().Finalizing }) && !errors.Is(cause, inkan.ErrOrderDead) {
-		return nil // no CA was asked, or it may have issued
-	}
-	refusals := refusalsOf(cause)
+// failure is what an order failed with, and all that decides what follows.
+type failure struct {
+	cause      error
+	o          *Observed
+	req        inkan.CertificateRequest
+	order      inkan.OrderRecord
+	asked      bool // the CA was asked, or could not be
+	finalizing bool // the CA may have issued
+}
+
+// alternative decides whether another key, another way of validation, fewer names
+// or another CA may bring the certificate. Nil leaves the next try to the
+// back-off.
+func (f failure) alternative(st inkan.State, now time.Time) *alternative {
+	refusals, wait := refusalsOf(f.cause), waitOf(f.cause, now)
 	all := withRefusals(st.Refusals, refusals, now)
-	at, wait := now, waitOf(cause, now)
+	at := now // one more failure of a refused name stays within the CA's limit
 	for _, r := range refusals {
 		at = later(at, refusedUntil(all, r.Identifier, now))
 	}
-	if len(refusals) > 0 {
-		if words := a.otherWays(st, refusals, now); words != "" {
-			return &alternative{later(at, wait), words, func(*inkan.State) {}}
-		}
-		if left := a.otherNames(st, refusals); len(left) > 0 {
-			return &alternative{later(now, wait), fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(left, 3)), func(s *inkan.State) {
-				s.Without = append(slices.Clone(s.Without), left...)
-			}}
-		}
+	keyRefused := errors.Is(f.cause, inkan.ErrKeyRefused) && f.req.Key.Mode == inkan.KeyReuse && f.req.CSR == nil && f.o.Version != nil && !st.NewKey
+	mayHaveIssued := f.finalizing && !errors.Is(f.cause, inkan.ErrOrderDead)
+	caHadNoPart := !f.asked || inkan.KindOf(f.cause) == inkan.Pending || errors.Is(f.cause, inkan.ErrOurSide)
+
+	switch {
+	case keyRefused:
+		return &alternative{at: later(now, wait), reason: "with a new key, as the CA refused the one in use", newKey: true}
+	case st.Alternatives >= maxAlternatives, caHadNoPart, mayHaveIssued:
+		return nil
 	}
-	ca := a.journals[0].Record().CA
-	left := st
-	left.FailedCAs, left.Waits = append(slices.Clone(st.FailedCAs), ca), waitsAt(st.Waits, now)
-	if !wait.IsZero() {
-		left.Waits[ca] = wait
+	if way := f.otherWay(st, refusals, now); way != "" {
+		return &alternative{at: later(at, wait), reason: way}
 	}
-	if next, ok := nextCA(a.o, left, now); ok {
-		return &alternative{at, fmt.Sprintf("asking %s instead of %s", next, ca), func(s *inkan.State) {
-			s.FailedCAs, s.Waits, s.Without = left.FailedCAs, left.Waits, nil
-		}}
+	if without := f.fewerNames(refusals); len(without) > 0 {
+		return &alternative{at: later(now, wait), reason: fmt.Sprintf("going on without %s, which the CA refused", joinIdentifiers(without, 3)), without: without}
+	}
+	ca := f.order.CA
+	st.Round = withoutCA(st.Round, ca, wait, now)
+	if next, ok := nextCA(f.o, st, now); ok {
+		return &alternative{at: at, reason: fmt.Sprintf("asking %s instead of %s", next, ca), failedCA: ca, retryAfter: wait}
 	}
 	return nil
 }
@@ -83,30 +102,33 @@ func waitOf(cause error, now time.Time) time.Time {
 	return clampTime(ra, now.Add(time.Second), now.Add(maxRetryAfter))
 }
 
-// waitsAt returns a copy of what still holds of waits.
-func waitsAt(waits map[string]time.Time, now time.Time) map[string]time.Time {
-	left := map[string]time.Time{}
-	for ca, at := range waits {
-		if at.After(now) && !state.FarAhead(at, now) {
+// stillAhead returns a copy of what has not passed; nil if nothing is left.
+func stillAhead(until map[string]time.Time, now time.Time) map[string]time.Time {
+	var left map[string]time.Time
+	for ca, at := range until {
+		if at.After(now) && !farAhead(at, now) {
+			if left == nil {
+				left = map[string]time.Time{}
+			}
 			left[ca] = at
 		}
 	}
 	return left
 }
 
-// otherWays says which ways are left for the identifiers that were refused; ""
-// unless there is one for each that no CA refused of late. A way that was
-// refused before, and was taken again all the same, shows that those before it
-// cannot be taken: the CA does not offer them, or their solvers do not work.
-// So each alternative of this kind uses up a way, and they come to an end.
-func (a *attempt) otherWays(st inkan.State, refusals []inkan.Refusal, now time.Time) string {
+// otherWay returns how to prove every refused identifier differently, or "" if
+// one of them has no way left that no CA refused of late. A way that was refused
+// before, and was taken again all the same, shows that those before it cannot be
+// taken: the CA does not offer them, or their solvers do not work. So each
+// alternative of this kind uses up a way, and they come to an end.
+func (f failure) otherWay(st inkan.State, refusals []inkan.Refusal, now time.Time) string {
 	before, all := withRefusals(st.Refusals, nil, now), withRefusals(st.Refusals, refusals, now)
 	words := ""
 	for _, r := range refusals {
 		if r.Type == "" || !inkan.LastRefused(before, r.Identifier, inkan.Validation{Type: r.Type, Solver: r.Solver}).IsZero() {
 			return ""
 		}
-		ways := inkan.Ways(a.req.Validations, all, r.Identifier)
+		ways := inkan.Ways(f.req.Validations, all, r.Identifier)
 		if len(ways) == 0 || !inkan.LastRefused(all, r.Identifier, ways[0]).IsZero() {
 			return ""
 		}
@@ -115,19 +137,19 @@ func (a *attempt) otherWays(st inkan.State, refusals []inkan.Refusal, now time.T
 	return words
 }
 
-// otherNames returns the identifiers to leave out, if the request allows it and
+// fewerNames returns the identifiers to leave out, if the request allows it and
 // any are left.
-func (a *attempt) otherNames(st inkan.State, refusals []inkan.Refusal) []inkan.Identifier {
-	if !a.req.AllowSubset || len(a.journals) != 1 {
+func (f failure) fewerNames(refusals []inkan.Refusal) []inkan.Identifier {
+	if !f.req.AllowSubset {
 		return nil
 	}
 	var out []inkan.Identifier
 	for _, r := range refusals {
-		if slices.Contains(a.journals[0].Record().Identifiers, r.Identifier) && !slices.Contains(out, r.Identifier) {
+		if slices.Contains(f.order.Identifiers, r.Identifier) && !slices.Contains(out, r.Identifier) {
 			out = append(out, r.Identifier)
 		}
 	}
-	if len(out) >= len(a.journals[0].Record().Identifiers) {
+	if len(out) >= len(f.order.Identifiers) {
 		return nil
 	}
 	return out
@@ -157,7 +179,7 @@ func wantedNow(req inkan.CertificateRequest, st inkan.State) []inkan.Identifier 
 // not failed since the last pause and did not ask to be left alone, among those
 // that the slack allows. If there is none, the first, and false.
 func nextCA(o *Observed, st inkan.State, now time.Time) (ca string, ok bool) {
-	cas, waits := o.Request.CAs, waitsAt(st.Waits, now)
+	cas, waits := o.Request.CAs, stillAhead(st.RetryAfter, now)
 	allowed := cas[:allowedCAs(o, len(cas), now)]
 	for _, ca := range allowed {
 		if _, waiting := waits[ca]; !waiting && !slices.Contains(st.FailedCAs, ca) {
@@ -173,7 +195,7 @@ func leftAlone(o *Observed, st inkan.State, now time.Time) (ca string, until tim
 	if _, ok := nextCA(o, st, now); ok {
 		return "", time.Time{}
 	}
-	waits := waitsAt(st.Waits, now)
+	waits := stillAhead(st.RetryAfter, now)
 	for _, c := range o.Request.CAs[:allowedCAs(o, len(o.Request.CAs), now)] {
 		if at, waiting := waits[c]; waiting && (until.IsZero() || at.Before(until)) {
 			ca, until = c, at
@@ -190,13 +212,13 @@ func leftAlone(o *Observed, st inkan.State, now time.Time) (ca string, until tim
 // one that its CA wants replaced much earlier than by its age, since it may be
 // revoked any hour.
 func allowedCAs(o *Observed, n int, now time.Time) int {
-	if n < 2 || o.Version == nil || o.Request == nil || !o.answers() {
+	if n < 2 || o.Version == nil || o.Request == nil || !o.answersRequest() {
 		return n
 	}
 	end := o.Version.ValidUntil()
 	r := o.renewal(now)
 	lead, left := end.Sub(r.at), end.Sub(now)
-	if left <= 0 || lead <= 0 || o.hurry(now) && o.advice().End.Before(now) {
+	if left <= 0 || lead <= 0 || o.urgent(now) && o.advice().End.Before(now) {
 		return n
 	}
 	k := 1
@@ -206,9 +228,9 @@ func allowedCAs(o *Observed, n int, now time.Time) int {
 	return k
 }
 
-// hurry reports whether the CA wants the version in force replaced much earlier
+// urgent reports whether the CA wants the version in force replaced much earlier
 // than by its age.
-func (o *Observed) hurry(now time.Time) bool {
+func (o *Observed) urgent(now time.Time) bool {
 	return o.Version != nil && o.renewal(now).byCA && early(o.firstToExpire(), o.advice().End)
 }
 
@@ -223,16 +245,9 @@ func early(leaf *x509.Certificate, end time.Time) bool {
 	return leaf.NotAfter.Sub(end) > usual
 }
 
-// answers reports whether the version in force is what the request asks for.
-func (o *Observed) answers() bool {
-	for _, kt := range o.Request.KeyTypes {
-		if !slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
-			return p.KeyType == kt && slices.ContainsFunc(o.Request.CAs, func(ca string) bool { return p.Ask == o.Request.Ask(ca, kt) })
-		}) {
-			return false
-		}
-	}
-	return true
+// answersRequest reports whether the version in force is what the request asks for.
+func (o *Observed) answersRequest() bool {
+	return whatChanged(o.Version, o.Request.CertificateRequest) == ""
 }
 
 const (

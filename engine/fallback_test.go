@@ -198,7 +198,7 @@ func TestFallBackToAnotherWay(t *testing.T) {
 }
 
 func force(ctx context.Context, m *engine.Manager, name string) error {
-	plan, err := m.Plan(ctx, engine.PlanOptions{Names: []string{name}, Force: true})
+	plan, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(name), Renew: true})
 	if err != nil {
 		return err
 	}
@@ -401,8 +401,8 @@ func TestFailoverKeepsRetryAfter(t *testing.T) {
 	p.w.advance(24 * time.Hour)
 	must(t, renew(t.Context(), m))
 	p.took(t, "first")
-	if st := p.w.observed(m).State; len(st.Waits) != 0 {
-		t.Errorf("left: %v", st.Waits)
+	if st := p.w.observed(m).State; len(st.RetryAfter) != 0 {
+		t.Errorf("left: %v", st.RetryAfter)
 	}
 }
 
@@ -417,7 +417,7 @@ func TestA04ForceAfterFailover(t *testing.T) {
 	must(t, issue(t.Context(), m, p.w.req))
 	p.took(t, "first", "second")
 	p.w.advance(time.Hour)
-	plan, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{p.w.req.Name}, Force: true})
+	plan, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named(p.w.req.Name), Renew: true})
 	must(t, err)
 	must(t, m.Run(t.Context(), plan).Err())
 	p.took(t)
@@ -449,8 +449,8 @@ func TestAlternativesEnd(t *testing.T) {
 	if n := len(p.asked); n > 9 {
 		t.Errorf("%d orders at once", n)
 	}
-	if st := p.w.observed(m).State; st.Attempts != 1 || st.Instead != 0 || len(st.Without) != 0 {
-		t.Errorf("after the round: %d attempts, %d alternatives, without %v", st.Attempts, st.Instead, st.Without)
+	if st := p.w.observed(m).State; st.Attempts != 1 || st.Alternatives != 0 || len(st.Without) != 0 {
+		t.Errorf("after the round: %d attempts, %d alternatives, without %v", st.Attempts, st.Alternatives, st.Without)
 	}
 	p.asked = nil
 	must(t, renew(t.Context(), m))

@@ -29,11 +29,15 @@ func guarded(op string, f func() error) (err error) {
 	return f()
 }
 
-// hasPanicked reports whether err comes from a panic, and logs where that was.
-func (m *Manager) hasPanicked(name string, err error) bool {
-	p, ok := errors.AsType[*panicked](err)
-	if ok {
+// isPanic reports whether err comes from a panic of a plug-in.
+func isPanic(err error) bool {
+	_, ok := errors.AsType[*panicked](err)
+	return ok
+}
+
+// logPanic logs where a panic was, if err comes from one.
+func (m *Manager) logPanic(name string, err error) {
+	if p, ok := errors.AsType[*panicked](err); ok {
 		m.log().Error("a plug-in panicked", logName(name), logError(err), slog.String("stack", string(p.stack)))
 	}
-	return ok
 }

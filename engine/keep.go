@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// The bounds of how long [Manager.Keep] sleeps: not so short that a fault
+// The bounds of how long [Manager.Maintain] sleeps: not so short that a fault
 // becomes a storm, not so long that a new certificate of another process waits.
 const (
 	keepSoonest = 10 * time.Second
 	keepLatest  = time.Hour
 )
 
-// Keep does for ever what `inkan renew` does once: it runs what is due, then
+// Maintain does for ever what `inkan renew` does once: it runs what is due, then
 // sleeps until something is due again, an hour at most. What it did, or why it
-// could not plan, goes to done, which may be nil. It returns when ctx ends. Keep
+// could not plan, goes to done, which may be nil. It returns when ctx ends. Maintain
 // suits a program that serves its own certificates; beside it run
-// [Manager.Watch].
-func (m *Manager) Keep(ctx context.Context, done func(*Report, error)) error {
+// serve.Certificates.Watch.
+func (m *Manager) Maintain(ctx context.Context, done func(*Report, error)) error {
 	for {
 		report, err := &Report{}, error(nil)
 		var p *Plan
@@ -37,7 +37,7 @@ func (m *Manager) Keep(ctx context.Context, done func(*Report, error)) error {
 	}
 }
 
-// nextLook is how long Keep sleeps after a run.
+// nextLook is how long Maintain sleeps after a run.
 func (m *Manager) nextLook(r *Report) time.Duration {
 	left := keepLatest
 	now := m.now()

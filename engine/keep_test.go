@@ -26,7 +26,7 @@ func TestKeep(t *testing.T) {
 		runs, issued := 0, 0
 		ended := make(chan error)
 		go func() {
-			ended <- m.Keep(ctx, func(r *engine.Report, err error) {
+			ended <- m.Maintain(ctx, func(r *engine.Report, err error) {
 				if err := errors.Join(err, r.Err()); err != nil {
 					t.Error(err)
 				}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"sync"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -20,6 +21,13 @@ const (
 	leaseHeld // perhaps: time will tell
 )
 
+// leases is what a process knows of its own leases and has seen of others'.
+type leases struct {
+	mu   sync.Mutex
+	seen map[string]watchedLease // by certificate or deployment
+	ours map[string]bool         // by token; false: the work has ended
+}
+
 // watchedLease is the last movement of a lease that this process saw.
 type watchedLease struct {
 	token   string
@@ -27,28 +35,30 @@ type watchedLease struct {
 	since   time.Time // keeps its monotonic reading
 }
 
-// holderOf judges a lease. It remembers what it saw, so that a counter that
-// stands still is noticed at a later call.
-func (m *Manager) holderOf(name string, l *inkan.Lease) holder {
+// holder judges the lease of a certificate or a deployment. It remembers what it
+// saw, so that a counter that stands still is noticed at a later call.
+func (m *Manager) holder(name string, l *inkan.Lease) holder {
+	ls := &m.leases
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	if l == nil {
+		delete(ls.seen, name)
 		return leaseFree
 	}
-	me := m.Owner
-	if l.Owner.Boot != "" && l.Owner.Boot == me.Boot && l.Owner.PIDNS == me.PIDNS && m.Alive != nil && !m.Alive(l.Owner) {
+	sameMachine := l.Owner.Boot != "" && l.Owner.Boot == m.Owner.Boot && l.Owner.PIDNS == m.Owner.PIDNS
+	if sameMachine && m.Alive != nil && !m.Alive(l.Owner) {
 		return leaseDead
 	}
-	m.leaseMu.Lock()
-	defer m.leaseMu.Unlock()
-	if working, ours := m.holds[l.Token]; ours && !working {
+	if working, ours := ls.ours[l.Token]; ours && !working {
 		return leaseDead // our own, that could not be given back
 	}
 	now := time.Now() // the monotonic clock, never m.Now
-	w, ok := m.leases[name]
+	w, ok := ls.seen[name]
 	if !ok || w.token != l.Token || w.counter != l.Counter {
-		if m.leases == nil {
-			m.leases = map[string]watchedLease{}
+		if ls.seen == nil {
+			ls.seen = map[string]watchedLease{}
 		}
-		m.leases[name] = watchedLease{l.Token, l.Counter, now}
+		ls.seen[name] = watchedLease{l.Token, l.Counter, now}
 		return leaseHeld
 	}
 	if now.Sub(w.since) >= leaseTTL {
@@ -57,28 +67,29 @@ func (m *Manager) holderOf(name string, l *inkan.Lease) holder {
 	return leaseHeld
 }
 
-// newLease makes a lease of this process. done must be called when the work
-// ends: from then on, a lease that could not be given back is known to be dead.
-func (m *Manager) newLease() (l *inkan.Lease, done func()) {
+// lease makes a lease of this process. done must be called when the work ends:
+// from then on, a lease that could not be given back is known to be dead.
+func (m *Manager) lease() (l *inkan.Lease, done func()) {
 	l = &inkan.Lease{Owner: m.Owner, Token: state.NewID(), Counter: 1}
-	m.leaseMu.Lock()
-	defer m.leaseMu.Unlock()
-	if m.holds == nil {
-		m.holds = map[string]bool{}
+	ls := &m.leases
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.ours == nil {
+		ls.ours = map[string]bool{}
 	}
-	m.holds[l.Token] = true
+	ls.ours[l.Token] = true
 	return l, func() {
-		m.leaseMu.Lock()
-		defer m.leaseMu.Unlock()
-		if m.holds[l.Token] {
-			m.holds[l.Token] = false
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		if ls.ours[l.Token] {
+			ls.ours[l.Token] = false
 		}
 	}
 }
 
 // forget drops a lease that was given back.
-func (m *Manager) forget(token string) {
-	m.leaseMu.Lock()
-	defer m.leaseMu.Unlock()
-	delete(m.holds, token)
+func (ls *leases) forget(token string) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	delete(ls.ours, token)
 }

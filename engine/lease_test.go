@@ -21,33 +21,33 @@ func TestF03StandsStill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wall := chainNow
 		m := &Manager{Owner: inkan.Owner{Host: "me", Boot: "b1", PID: 2}, Now: func() time.Time { return wall }}
-		if got := m.holderOf("a", nil); got != leaseFree {
+		if got := m.holder("a", nil); got != leaseFree {
 			t.Errorf("no lease: %v", got)
 		}
-		if got := m.holderOf("a", stranger("t", 1)); got != leaseHeld {
+		if got := m.holder("a", stranger("t", 1)); got != leaseHeld {
 			t.Errorf("at first sight: %v", got)
 		}
 		wall = wall.Add(1000 * time.Hour)
 		time.Sleep(leaseTTL - time.Second)
-		if got := m.holderOf("a", stranger("t", 1)); got != leaseHeld {
+		if got := m.holder("a", stranger("t", 1)); got != leaseHeld {
 			t.Errorf("after 59 s: %v", got)
 		}
 		wall = wall.Add(-2000 * time.Hour)
 		time.Sleep(time.Second)
-		if got := m.holderOf("a", stranger("t", 1)); got != leaseDead {
+		if got := m.holder("a", stranger("t", 1)); got != leaseDead {
 			t.Errorf("after 60 s: %v", got)
 		}
-		if got := m.holderOf("b", stranger("t", 1)); got != leaseHeld {
+		if got := m.holder("b", stranger("t", 1)); got != leaseHeld {
 			t.Errorf("another certificate: %v", got)
 		}
 		for i := range uint64(40) {
-			if got := m.holderOf("a", stranger("t", 2+i)); got != leaseHeld {
+			if got := m.holder("a", stranger("t", 2+i)); got != leaseHeld {
 				t.Errorf("moved %d times: %v", i, got)
 			}
 			time.Sleep(leaseTTL - time.Second)
 		}
 		// The same counter of another hold is another lease.
-		if got := m.holderOf("a", stranger("u", 41)); got != leaseHeld {
+		if got := m.holder("a", stranger("u", 41)); got != leaseHeld {
 			t.Errorf("a new hold: %v", got)
 		}
 	})
@@ -68,12 +68,12 @@ func TestF03OwnerGone(t *testing.T) {
 		"nobody can tell":         {inkan.Owner{}, leaseHeld},
 		"no boot id, same nspace": {inkan.Owner{PIDNS: "n1", PID: 9}, leaseHeld},
 	} {
-		if got := m.holderOf(what, &inkan.Lease{Owner: c.owner, Token: "t", Counter: 1}); got != c.want {
+		if got := m.holder(what, &inkan.Lease{Owner: c.owner, Token: "t", Counter: 1}); got != c.want {
 			t.Errorf("%s: %v, want %v", what, got, c.want)
 		}
 	}
 	m.Alive = nil
-	if got := m.holderOf("a", &inkan.Lease{Owner: inkan.Owner{Boot: "b1", PIDNS: "n1", PID: 9}, Token: "t"}); got != leaseHeld {
+	if got := m.holder("a", &inkan.Lease{Owner: inkan.Owner{Boot: "b1", PIDNS: "n1", PID: 9}, Token: "t"}); got != leaseHeld {
 		t.Errorf("without Alive: %v", got)
 	}
 }
@@ -82,19 +82,19 @@ func TestF03OwnerGone(t *testing.T) {
 // ended without giving it back.
 func TestLeaseOwn(t *testing.T) {
 	m := &Manager{Owner: inkan.Owner{Host: "me", PID: 2}}
-	l, done := m.newLease()
-	if got := m.holderOf("a", l); got != leaseHeld {
+	l, done := m.lease()
+	if got := m.holder("a", l); got != leaseHeld {
 		t.Errorf("while we work: %v", got)
 	}
 	done()
-	if got := m.holderOf("a", l); got != leaseDead {
+	if got := m.holder("a", l); got != leaseDead {
 		t.Errorf("afterwards: %v", got)
 	}
-	again, done := m.newLease()
-	m.forget(again.Token)
+	again, done := m.lease()
+	m.leases.forget(again.Token)
 	done()
-	if len(m.holds) != 1 {
-		t.Errorf("%d holds are remembered, want the one that was not given back", len(m.holds))
+	if len(m.leases.ours) != 1 {
+		t.Errorf("%d holds are remembered, want the one that was not given back", len(m.leases.ours))
 	}
 }
 
@@ -105,7 +105,7 @@ func TestD11Heartbeat(t *testing.T) {
 		ctx := context.Background()
 		s := testkit.New()
 		m := &Manager{Store: s}
-		lease, done := m.newLease()
+		lease, done := m.lease()
 		defer done()
 		a := &attempt{m: m, mu: make(chan struct{}, 1), name: "a", token: lease.Token, state: state.Record[inkan.State]{Key: state.StateKey("a")}}
 		if err := a.state.Save(ctx, s, inkan.State{Lease: lease}); err != nil {

@@ -10,16 +10,17 @@ import (
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
-// look asks the CA for its advice and keeps it.
-func (m *Manager) look(ctx context.Context, o *Observed) error {
+// look asks the CA for its advice and keeps it. The due entry moves with it.
+func (m *Manager) look(ctx context.Context, o *Observed) outcome {
 	p := &o.Version.Pairs[0]
 	m.progress(o.Name, "asking the CA when to renew")
 	info, askErr := m.renewalInfo(ctx, p)
 	now := m.now() // by the CA's clock, if its answer says so
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return outcome{err: ctx.Err()}
 	}
-	m.hasPanicked(o.Name, askErr)
+	m.logPanic(o.Name, askErr)
+	after := *o
 	st := o.State
 	st.ARI = advise(o.State.ARI, o.Current.N, p.Leaf, info, askErr, now)
 	if askErr != nil {
@@ -29,32 +30,33 @@ func (m *Manager) look(ctx context.Context, o *Observed) error {
 	if tell {
 		st.ARI.Told = true
 	}
-	// The due entry moves with the advice.
-	after := *o
 	after.State = st
 	old := st.Due
-	next := m.nextDue(&after, now)
-	if !next.IsZero() {
+	if next := nextDue(&after, now); !next.IsZero() {
 		st.Due = state.DueKey(state.CertQueue, next, o.Name)
 		if err := state.PutDue(ctx, m.Store, st.Due); err != nil {
-			return err
+			return outcome{err: err}
 		}
 	}
-	err := o.state.Save(ctx, m.Store, st)
-	if err == nil && tell { // who saved it tells it
+	record := o.state
+	err := record.Save(ctx, m.Store, st)
+	switch {
+	case errors.Is(err, inkan.ErrConflict): // somebody moved state; nobody else knows our entry
+		if st.Due != old {
+			m.deleteDue(ctx, m.Store, st.Due)
+		}
+		return outcome{}
+	case err != nil:
+		return outcome{err: err}
+	}
+	if st.Due != old {
+		m.deleteDue(ctx, m.Store, old)
+	}
+	if tell { // who saved it tells it
 		err = m.tellNoAdvice(ctx, o, st.ARI, p.CA)
 	}
-	if st.Due == old {
-		return err
-	}
-	switch {
-	case errors.Is(err, inkan.ErrConflict):
-		m.dropDue(ctx, m.Store, st.Due) // nobody else knows it
-		err = nil
-	case err == nil:
-		m.dropDue(ctx, m.Store, old)
-	}
-	return err
+	after.setState(record)
+	return outcome{after: &after, err: err}
 }
 
 // tellNoAdvice tells, once for as long as it lasts, that the CA has not said
@@ -80,6 +82,6 @@ func (m *Manager) renewalInfo(ctx context.Context, p *inkan.Pair) (*inkan.Renewa
 		info, err = ri.RenewalInfo(ctx, p.Leaf)
 		return err
 	})
-	m.heed(p.CA, issuer)
+	m.noteSkew(p.CA, issuer)
 	return info, err
 }

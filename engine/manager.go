@@ -56,9 +56,7 @@ type Manager struct {
 	once    sync.Once
 	limiter *storeLimiter
 
-	leaseMu sync.Mutex
-	leases  map[string]watchedLease // by certificate or deployment
-	holds   map[string]bool         // tokens of our leases; false: the work has ended
+	leases leases
 
 	clock hostClock
 
@@ -81,9 +79,9 @@ func (m *Manager) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-func (m *Manager) progress(name, format string) {
+func (m *Manager) progress(name, step string) {
 	if m.Progress != nil {
-		m.Progress(Progress{Name: name, Step: format})
+		m.Progress(Progress{Name: name, Step: step})
 	}
 }
 

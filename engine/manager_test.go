@@ -467,7 +467,7 @@ func TestE04StoreFailsOnce(t *testing.T) {
 			}
 			return nil
 		}}
-		p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{w.req.Name}, Asked: true})
+		p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named(w.req.Name), ByPerson: true})
 		must(t, err)
 		if err := m.Run(t.Context(), p).Err(); !errors.Is(err, away) {
 			t.Errorf("%s: %v", family, err)
@@ -705,7 +705,7 @@ func TestD07DamagedVersion(t *testing.T) {
 		if d, ok := errors.AsType[*inkan.DamagedError](o.VersionErr); o.Version != nil || !ok || d.Key != key {
 			t.Errorf("%s: version %v, %v", which, o.Version, o.VersionErr)
 		}
-		p, err := m.Plan(ctx, engine.PlanOptions{All: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.All()})
 		must(t, err)
 		if s := p.Certificates[0].Steps[0]; s.Action != engine.ActionIssue || !strings.Contains(s.Reason, key) {
 			t.Errorf("%s: planned %+v", which, s)

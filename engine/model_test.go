@@ -337,7 +337,7 @@ func issue(ctx context.Context, m *engine.Manager, req inkan.CertificateRequest)
 	if _, err := m.Record(ctx, req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{req.Name}, Asked: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(req.Name), ByPerson: true})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/state"
@@ -16,6 +20,7 @@ type Observed struct {
 	Request    *inkan.RequestRecord // nil if there is none, or none that can be followed
 	RequestErr error                // why what is recorded cannot be followed; wraps [ErrUnsoundRequest]
 	State      inkan.State
+	Due        time.Time    // of the due entry in force; zero if there is none
 	HeldBy     *inkan.Owner // the process that works on it now, unless it is known to be dead
 	Abandoned  bool         // a lease whose owner is dead
 	Current    inkan.Current
@@ -27,6 +32,7 @@ type Observed struct {
 	state    state.Record[inkan.State]
 	current  state.Record[inkan.Current]
 	journals []*state.Journal
+	before   *inkan.Version // what was in force until this run published; nil if nothing was, or it did not
 }
 
 // ObservedTarget is one target of the request as this machine knows it.
@@ -38,73 +44,120 @@ type ObservedTarget struct {
 	Deployed inkan.Deployed
 }
 
-// observe reads everything about one certificate, state before current: whoever
+// observe reads everything about one certificate, state before the rest: whoever
 // publishes in between has moved state since, so that a plan made of an older
 // current loses at row 4 and orders nothing twice.
 func (m *Manager) observe(ctx context.Context, name string) (*Observed, error) {
 	o := &Observed{Name: name}
-	var err error
-	if o.state, err = state.Load[inkan.State](ctx, m.Store, state.StateKey(name)); err != nil {
-		return nil, state.DamagedHint(err)
-	}
-	if o.current, err = state.Load[inkan.Current](ctx, m.Store, state.CurrentKey(name)); err != nil {
-		return nil, state.DamagedHint(err)
-	}
-	if o.journals, err = state.Journals(ctx, m.Store, name); err != nil {
-		return nil, state.DamagedHint(err)
-	}
-	request, err := state.Load[inkan.RequestRecord](ctx, m.Store, state.RequestKey(name))
+	st, err := state.Load[inkan.State](ctx, m.Store, state.StateKey(name))
 	if err != nil {
 		return nil, state.DamagedHint(err)
 	}
-	o.Current, o.State = o.current.Value, o.state.Value
-	if request.Exists() {
-		if o.RequestErr = checkRecorded(name, &request.Value); o.RequestErr == nil {
-			o.Request = &request.Value
-		}
-	}
-	for _, j := range o.journals {
-		o.Orders = append(o.Orders, j.Record())
-	}
-	switch m.holderOf(name, o.State.Lease) {
+	o.setState(st)
+	switch m.holder(name, o.State.Lease) {
 	case leaseHeld:
 		o.HeldBy = &o.State.Lease.Owner
 	case leaseDead:
 		o.Abandoned = true
 	}
-	if len(o.Current.Pairs) > 0 {
-		o.Version, err = state.LoadVersion(ctx, m.Store, name, o.Current)
-		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
-			return nil, err // a Store that fails now says nothing about the version
-		}
-		o.VersionErr = err
-	}
-	if o.Request == nil {
-		return o, nil
-	}
-	for _, t := range o.Request.Targets {
-		if inkan.CheckName(t) != nil {
-			continue // of a tombstone: nobody looks what was asked for once
-		}
-		ot := ObservedTarget{Name: t}
-		target, err := m.target(ctx, t)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			ot.Here, ot.Err = true, err
-		default:
-			ot.Here, ot.Options = true, target.Options
-		}
-		if ot.Here && m.Host != nil {
-			d, err := state.Load[inkan.Deployed](ctx, m.Host, state.DeployedKey(t, name))
-			if err != nil {
-				return nil, state.DamagedHint(err)
-			}
-			ot.Deployed = d.Value
-		}
-		o.Targets = append(o.Targets, ot)
+	var reading errgroup.Group
+	reading.Go(func() error { return m.observeVersion(ctx, o) })
+	reading.Go(func() error { return m.observeOrders(ctx, o) })
+	reading.Go(func() error { return m.observeRequest(ctx, o) })
+	if err := reading.Wait(); err != nil {
+		return nil, state.DamagedHint(err)
 	}
 	return o, nil
+}
+
+// setState makes a record the state of o.
+func (o *Observed) setState(r state.Record[inkan.State]) {
+	o.state, o.State = r, r.Value
+	o.Due, _, _ = state.ParseDue(r.Value.Due, state.CertQueue) // zero without an entry
+}
+
+func (m *Manager) observeVersion(ctx context.Context, o *Observed) (err error) {
+	if o.current, err = state.Load[inkan.Current](ctx, m.Store, state.CurrentKey(o.Name)); err != nil {
+		return err
+	}
+	if o.Current = o.current.Value; len(o.Current.Pairs) == 0 {
+		return nil
+	}
+	o.Version, err = state.LoadVersion(ctx, m.Store, o.Name, o.Current)
+	if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
+		return err // a Store that fails now says nothing about the version
+	}
+	o.VersionErr = err
+	return nil
+}
+
+func (m *Manager) observeOrders(ctx context.Context, o *Observed) (err error) {
+	if o.journals, err = state.Journals(ctx, m.Store, o.Name); err != nil {
+		return err
+	}
+	for _, j := range o.journals {
+		o.Orders = append(o.Orders, j.Record())
+	}
+	return nil
+}
+
+// observeRequest reads the request, and what this machine knows of its targets.
+func (m *Manager) observeRequest(ctx context.Context, o *Observed) error {
+	r, err := state.Load[inkan.RequestRecord](ctx, m.Store, state.RequestKey(o.Name))
+	if err != nil || !r.Exists() {
+		return err
+	}
+	if o.RequestErr = checkRecorded(o.Name, &r.Value); o.RequestErr != nil {
+		return nil
+	}
+	o.Request = &r.Value
+	for _, name := range o.Request.Targets {
+		if inkan.CheckName(name) != nil {
+			continue // of a tombstone: nobody looks what was asked for once
+		}
+		t := ObservedTarget{Name: name}
+		switch target, err := m.target(ctx, name); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			t.Here, t.Err = true, err
+		default:
+			t.Here, t.Options = true, target.Options
+		}
+		if t.Here && m.Host != nil {
+			d, err := state.Load[inkan.Deployed](ctx, m.Host, state.DeployedKey(name, o.Name))
+			if err != nil {
+				return err
+			}
+			t.Deployed = d.Value
+		}
+		o.Targets = append(o.Targets, t)
+	}
+	return nil
+}
+
+// target returns what this machine knows of a target of the request.
+func (o *Observed) target(name string) *ObservedTarget {
+	i := slices.IndexFunc(o.Targets, func(t ObservedTarget) bool { return t.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &o.Targets[i]
+}
+
+// published returns what there is after version v came into force by cur, and
+// the journals of its order are gone but for those that are left.
+func (o *Observed) published(cur state.Record[inkan.Current], v *inkan.Version, left []*state.Journal) *Observed {
+	after := *o
+	after.before = o.Version
+	after.current, after.Current = cur, cur.Value
+	after.Version, after.VersionErr = v, nil
+	after.HeldBy, after.Abandoned = nil, false
+	after.journals, after.Orders = left, nil
+	for _, j := range left {
+		after.Orders = append(after.Orders, j.Record())
+	}
+	after.Targets = slices.Clone(o.Targets)
+	return &after
 }
 
 // ErrUnsoundRequest marks a recorded request that [inkan.CertificateRequest.Check]

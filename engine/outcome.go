@@ -5,42 +5,71 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
-// finish does rows 14 and 16 after a publication, or after one that came too
+// An attempt ends in one of four ways: it succeeds (rows 14 and 16), it postpones
+// an order that can go on (F1), it abandons one that cannot (F2), or it loses its
+// lease and leaves the certificate to somebody else. Each way gives the lease back
+// by release.
+
+// succeed does rows 14 and 16 after a publication, or after one that came too
 // late. The entry for the deployments is put before the journals go, so that a
 // killed run is found again by one or the other.
-func (a *attempt) finish(ctx context.Context, published bool) error {
+func (a *attempt) succeed(ctx context.Context, published bool) outcome {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	if published {
 		if err := a.m.wantDeployments(ctx, a.c, a.o); err != nil {
-			return err
+			return a.outcomeOf(err)
 		}
 	}
-	a.cleanUpAll(ctx) // row 14
+	a.removeOrders(ctx) // row 14
 	now := a.m.now()
-	after, err := a.m.observe(ctx, a.name)
+	after, err := a.afterwards(ctx)
 	if err != nil {
-		return err
+		return a.outcomeOf(err)
 	}
 	// Row 16.
-	next := a.settled(a.lastState(), after, published, now)
-	at := *after
-	at.State = next
-	due := a.m.nextDue(&at, now)
+	calm := *after
+	calm.State = a.stateAfterSuccess(a.lastState(), after, published, now)
+	due := nextDue(&calm, now)
 	if due.IsZero() {
 		due = now.Add(24 * time.Hour)
 	}
-	return a.end(ctx, due, func(st *inkan.State) { *st = a.settled(*st, after, published, now) })
+	err = a.release(ctx, due, func(st *inkan.State) { *st = a.stateAfterSuccess(*st, after, published, now) })
+	out := a.outcomeOf(err)
+	out.published = published
+	if err == nil && a.version != nil && !a.disturbed {
+		after.setState(a.state)
+		out.after = after
+	}
+	return out
 }
 
-// settled is the state after a success.
-func (a *attempt) settled(st inkan.State, after *Observed, published bool, now time.Time) inkan.State {
+// outcomeOf is the outcome of an attempt that ends with err.
+func (a *attempt) outcomeOf(err error) outcome {
+	if errors.Is(err, errLeaseLost) {
+		return outcome{busy: true}
+	}
+	return outcome{err: err}
+}
+
+// afterwards returns what there is when the order has ended. What this attempt
+// published needs no reading.
+func (a *attempt) afterwards(ctx context.Context) (*Observed, error) {
+	if a.version == nil {
+		return a.m.observe(ctx, a.name)
+	}
+	return a.o.published(a.current, a.version, a.left), nil
+}
+
+// stateAfterSuccess is the state when the order has ended well.
+func (a *attempt) stateAfterSuccess(st inkan.State, after *Observed, published bool, now time.Time) inkan.State {
 	st.Attempts, st.LastError, st.NotBefore, st.Running, st.Lease = 0, nil, time.Time{}, "", nil
 	if st.ARI.N != after.Current.N {
 		st.ARI = unheard(st.ARI, after.Current.N)
@@ -52,7 +81,7 @@ func (a *attempt) settled(st inkan.State, after *Observed, published bool, now t
 	if len(st.Revoked) == 0 {
 		st.Revoked = nil
 	}
-	st.FailedCAs, st.Without, st.Instead, st.NewKey, st.Waits = nil, nil, 0, false, waitsAt(st.Waits, now)
+	st.Round, st.NewKey = newRound(st.Round, now), false
 	if st.Refusals = withRefusals(st.Refusals, nil, now); len(st.Refusals) == 0 {
 		st.Refusals = nil
 	}
@@ -65,9 +94,9 @@ func (a *attempt) settled(st inkan.State, after *Observed, published bool, now t
 	return st
 }
 
-// end puts the next due entry, frees the lease and deletes the entries that
-// this run knew.
-func (a *attempt) end(ctx context.Context, due time.Time, change func(*inkan.State)) error {
+// release puts the next due entry, gives the lease back and deletes the entries
+// that are not in force any more.
+func (a *attempt) release(ctx context.Context, due time.Time, change func(*inkan.State)) error {
 	key := state.DueKey(state.CertQueue, due, a.name)
 	if err := state.PutDue(ctx, a.m.Store, key); err != nil {
 		return err
@@ -79,64 +108,184 @@ func (a *attempt) end(ctx context.Context, due time.Time, change func(*inkan.Sta
 	if err != nil {
 		return errors.Join(err, a.m.Store.Delete(ctx, key)) // nobody else knows it
 	}
-	a.m.forget(a.token)
+	a.m.leases.forget(a.token)
+	a.c.due = nil
 	inForce := a.lastState().Due
-	for _, k := range append(append(slices.Clone(a.known), a.ourDue...), key) {
-		if k != inForce {
-			a.m.dropDue(ctx, a.m.Store, k)
-		}
-	}
+	old := slices.Concat(a.dueBefore, a.dueOurs, []string{key})
+	a.m.deleteDue(ctx, a.m.Store, slices.DeleteFunc(old, func(k string) bool { return k == inForce })...)
 	return nil
 }
 
-// failed is rows F1 and F2: it records what happened and when the next try
-// comes, and returns the error with that.
-func (a *attempt) failed(ctx context.Context, cause error) error {
+// fail is rows F1 and F2: it records what happened and when the next try comes.
+// published says that a version came into force before that.
+func (a *attempt) fail(ctx context.Context, cause error, published bool) outcome {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
-	if errors.Is(cause, errBusy) {
-		return errors.Join(cause, a.removeOrphans(ctx))
+	out := outcome{published: published}
+	if errors.Is(cause, errLeaseLost) {
+		out.busy, out.err = true, a.removeOrphans(ctx)
+		return out
 	}
+	a.m.logPanic(a.name, cause)
 	now := a.m.now()
-	kind := inkan.KindOf(cause)
-	ordered := slices.ContainsFunc(a.journals, func(j *state.Journal) bool { return j.Record().OrderURL != "" })
-	expired := errors.Is(cause, inkan.ErrOrderDead) && a.resumed && slices.ContainsFunc(a.journals, func(j *state.Journal) bool {
-		return !j.Record().Expires.IsZero() && j.Record().Expires.Before(now)
-	})
-	if expired {
-		// It ran out while nobody worked on it: a new order, at once.
-		return a.close(ctx, nil, now)
+	if a.ranOut(cause, now) {
+		return a.outcomeOf(a.abandon(ctx, nil, now)) // a new order, at once
 	}
-	f := a.judge(cause, a.lastState(), now)
-	if kind != inkan.Pending {
-		f.event = inkan.Event{ID: fmt.Sprintf("%s-%d", a.id, f.attempts), At: now, Kind: inkan.EventFailed, Name: a.name,
-			Message: inkan.Printable(cause.Error(), 2048), Hint: inkan.Printable(joinLines(inkan.HintsOf(cause)), 1024), NextTry: f.retry}
-	}
+	v := a.judge(cause, a.lastState(), now)
 	var err error
-	// What a CA got wrong ends the order. A panic here says nothing about the CA,
-	// which may have issued.
-	bug := kind == inkan.Bug
-	if a.m.hasPanicked(a.name, cause) && slices.ContainsFunc(a.journals, func(j *state.Journal) bool { return j.Record().Finalizing }) {
-		bug = false
-	}
-	if errors.Is(cause, inkan.ErrOrderDead) || kind == inkan.Rejected || bug || !ordered || f.instead != nil {
-		err = a.close(ctx, f, f.retry) // F2
+	if v.instead != nil || a.orderIsOver(cause) {
+		err = a.abandon(ctx, v, v.retry)
 	} else {
-		err = a.end(ctx, f.retry, f.record) // F1
+		err = a.postpone(ctx, v)
 	}
-	if f.event.ID != "" {
-		err = errors.Join(err, state.WriteEvent(ctx, a.m.Store, f.event))
+	if v.event.ID != "" {
+		err = errors.Join(err, state.WriteEvent(ctx, a.m.Store, v.event))
 	}
-	if errors.Is(err, errBusy) {
-		return errors.Join(errBusy, a.removeOrphans(ctx))
+	switch {
+	case errors.Is(err, errLeaseLost):
+		out.busy, out.err = true, a.removeOrphans(ctx)
+	case err != nil:
+		out.err = errors.Join(cause, fmt.Errorf("recording the failure: %w", err))
+	case v.instead != nil && !v.retry.After(now):
+		out.instead, out.err = v.instead.reason, cause
+	default:
+		out.err = cause
 	}
+	return out
+}
+
+// ranOut reports whether the order expired while nobody worked on it, which is
+// no failure.
+func (a *attempt) ranOut(cause error, now time.Time) bool {
+	return errors.Is(cause, inkan.ErrOrderDead) && a.resumed && slices.ContainsFunc(a.journals, func(j *state.Journal) bool {
+		expires := j.Record().Expires
+		return !expires.IsZero() && expires.Before(now)
+	})
+}
+
+// orderIsOver reports whether nothing can come of the order any more after it
+// failed with cause.
+func (a *attempt) orderIsOver(cause error) bool {
+	if errors.Is(cause, inkan.ErrOrderDead) {
+		return true // the CA says so
+	}
+	if !slices.ContainsFunc(a.journals, func(j *state.Journal) bool { return j.Record().OrderURL != "" }) {
+		return true // it was never placed, or nobody knows it
+	}
+	switch inkan.KindOf(cause) {
+	case inkan.Rejected:
+		return true // the CA refused for good
+	case inkan.Bug:
+		// What a CA got wrong ends the order. A panic here says nothing about the CA,
+		// which may have issued.
+		return !isPanic(cause) || !a.finalizing()
+	}
+	return false
+}
+
+// finalizing reports whether the CA may have issued.
+func (a *attempt) finalizing() bool {
+	return slices.ContainsFunc(a.journals, func(j *state.Journal) bool { return j.Record().Finalizing })
+}
+
+// verdict is what follows from a failure.
+type verdict struct {
+	cause    error
+	ca       string // that was asked
+	now      time.Time
+	attempts int          // failures in a row, this one included
+	retry    time.Time    // the next try
+	instead  *alternative // nil leaves it to the back-off
+	event    inkan.Event  // that tells of it; the zero value if nothing is to be told
+}
+
+// judge decides what follows from a failure. An alternative belongs to the same
+// try: it does not count, and only a limit delays it.
+func (a *attempt) judge(cause error, st inkan.State, now time.Time) *verdict {
+	order := a.journals[0].Record()
+	v := &verdict{cause: cause, ca: order.CA, now: now, attempts: st.Attempts}
+	v.instead = failure{cause: cause, o: a.o, req: a.req, order: order, asked: a.asked, finalizing: a.finalizing()}.alternative(st, now)
+	if v.instead != nil {
+		v.retry = v.instead.at
+	} else {
+		if inkan.KindOf(cause) != inkan.Pending {
+			v.attempts++
+		}
+		v.retry = nextTryFor(a.o.Version, a.o.urgent(now), cause, v.attempts, now)
+	}
+	if inkan.KindOf(cause) != inkan.Pending {
+		v.event = inkan.Event{ID: fmt.Sprintf("%s-%d", a.id, v.attempts), At: now, Kind: inkan.EventFailed, Name: a.name,
+			Message: inkan.Printable(cause.Error(), 2048), Hint: joinHints(inkan.HintsOf(cause)), NextTry: v.retry}
+	}
+	return v
+}
+
+// record writes the verdict down.
+func (v *verdict) record(st *inkan.State) {
+	if v.event.ID != "" {
+		state.NoteEvent(st, v.event)
+	}
+	st.Attempts, st.LastError, st.NotBefore = v.attempts, lastError(v.cause, v.now), time.Time{}
+	if errors.Is(v.cause, inkan.ErrNoService) {
+		st.LastError.NoService = v.ca
+	}
+	st.Refusals = withRefusals(st.Refusals, refusalsOf(v.cause), v.now)
+	switch {
+	case inkan.KindOf(v.cause) == inkan.Pending:
+		st.LastError = nil
+	case v.instead != nil:
+		v.instead.apply(st, v.now)
+		return
+	default:
+		st.Round = newRound(st.Round, v.now)
+	}
+	// What was asked of us, not our own back-off, holds for everybody.
+	if wait := waitOf(v.cause, v.now); !wait.IsZero() {
+		st.NotBefore = wait
+	} else if errors.Is(v.cause, inkan.RateLimited) {
+		st.NotBefore = v.retry
+	}
+}
+
+// newRound is the scratch with which the next round begins: whatever was tried
+// may be tried again, but what CAs asked for holds.
+func newRound(r inkan.Round, now time.Time) inkan.Round {
+	return inkan.Round{RetryAfter: stillAhead(r.RetryAfter, now)}
+}
+
+// postpone is row F1: the order goes on later.
+func (a *attempt) postpone(ctx context.Context, v *verdict) error {
+	return a.release(ctx, v.retry, v.record)
+}
+
+// abandon is row F2: the order ends here. Without a verdict it counts as no
+// failure and a new order is planned at once.
+func (a *attempt) abandon(ctx context.Context, v *verdict, retry time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	var clean []*state.Journal // the others keep their journal and are tried again
+	for _, j := range a.journals {
+		if err := a.m.removeProofs(ctx, j); err != nil {
+			a.m.log().Warn("a challenge could not be removed; it is tried again", logName(a.name), logError(err))
+			continue
+		}
+		clean = append(clean, j)
+	}
+	err := a.release(ctx, retry, func(st *inkan.State) {
+		st.Running = ""
+		if v != nil {
+			v.record(st)
+		}
+	})
 	if err != nil {
-		return errors.Join(cause, fmt.Errorf("recording the failure: %w", err))
+		return err
 	}
-	if f.instead != nil && !f.retry.After(now) {
-		return &errAlternative{cause, f.instead.reason}
+	for _, j := range clean {
+		if err := a.m.Store.Delete(ctx, j.Key()); err != nil {
+			return fmt.Errorf("deleting %s: %w", j.Key(), err)
+		}
 	}
-	return cause
+	return nil
 }
 
 // removeOrphans is for a worker that lost its lease, after a long pause say:
@@ -155,126 +304,29 @@ func (a *attempt) removeOrphans(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func joinLines(lines []string) string {
-	all := ""
-	for i, l := range lines {
-		if i > 0 {
-			all += "; "
-		}
-		all += l
-	}
-	return all
-}
-
-// verdict is what follows from a failure.
-type verdict struct {
-	cause    error
-	ca       string // that was asked
-	now      time.Time
-	attempts int       // failures in a row, this one included
-	retry    time.Time // the next try
-	instead  *alternative
-	event    inkan.Event // that tells of it; the zero value if nothing is to be told
-}
-
-// judge decides what follows from a failure. An alternative belongs to the same
-// try: it does not count, and only a limit delays it.
-func (a *attempt) judge(cause error, st inkan.State, now time.Time) *verdict {
-	v := &verdict{cause: cause, ca: a.journals[0].Record().CA, now: now, attempts: st.Attempts, instead: a.alternative(cause, st, now)}
-	if v.instead != nil {
-		v.retry = v.instead.at
-		return v
-	}
-	if inkan.KindOf(cause) != inkan.Pending {
-		v.attempts++
-	}
-	v.retry = nextTryFor(a.o.Version, a.o.hurry(now), cause, v.attempts, now)
-	return v
-}
-
-// record writes the verdict down.
-func (v *verdict) record(st *inkan.State) {
-	if v.event.ID != "" {
-		state.NoteEvent(st, v.event)
-	}
-	st.Attempts, st.LastError, st.NotBefore = v.attempts, lastError(v.cause, v.now), time.Time{}
-	if errors.Is(v.cause, inkan.ErrNoService) {
-		st.LastError.NoService = v.ca
-	}
-	st.Refusals = withRefusals(st.Refusals, refusalsOf(v.cause), v.now)
-	switch {
-	case inkan.KindOf(v.cause) == inkan.Pending:
-		st.LastError = nil
-	case v.instead != nil:
-		st.Instead++
-		v.instead.change(st)
-		return
-	default:
-		st.FailedCAs, st.Without, st.Instead = nil, nil, 0
-	}
-	// What was asked of us, not our own back-off, holds for everybody.
-	if wait := waitOf(v.cause, v.now); !wait.IsZero() {
-		st.NotBefore = wait
-	} else if errors.Is(v.cause, inkan.RateLimited) {
-		st.NotBefore = v.retry
-	}
-}
-
-// close is row F2: the order ends here. Without a verdict it counts as no
-// failure and a new order is planned at once.
-func (a *attempt) close(ctx context.Context, v *verdict, retry time.Time) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	defer cancel()
-	var clean []*state.Journal // the others keep their journal and are tried again
-	for _, j := range a.journals {
-		if err := a.m.removeProofs(ctx, j); err != nil {
-			a.m.log().Warn("a challenge could not be removed; it is tried again", logName(a.name), logError(err))
-			continue
-		}
-		clean = append(clean, j)
-	}
-	err := a.end(ctx, retry, func(st *inkan.State) {
-		st.Running = ""
-		if v != nil {
-			v.record(st)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	for _, j := range clean {
-		if err := a.m.Store.Delete(ctx, j.Key()); err != nil {
-			return fmt.Errorf("deleting %s: %w", j.Key(), err)
-		}
-	}
-	return nil
-}
-
-// cleanUpAll removes the proofs and then the journals. What cannot be removed
+// removeOrders removes the proofs and then the journals. What cannot be removed
 // keeps its journal and is tried again later.
-func (a *attempt) cleanUpAll(ctx context.Context) {
+func (a *attempt) removeOrders(ctx context.Context) {
 	for _, j := range a.journals {
-		if err := a.m.cleanUp(ctx, j); err != nil {
+		if err := a.m.removeOrder(ctx, j); err != nil {
 			a.m.log().Warn("a challenge could not be removed; it is tried again", logName(a.name), logError(err))
+			a.left = append(a.left, j)
 		}
 	}
 }
 
-// cleanUp removes what an order showed, then its journal.
-func (m *Manager) cleanUp(ctx context.Context, j *state.Journal) error {
+// removeOrder removes what an order showed, then its journal.
+func (m *Manager) removeOrder(ctx context.Context, j *state.Journal) error {
 	if err := m.removeProofs(ctx, j); err != nil {
 		return err
 	}
 	return m.Store.Delete(ctx, j.Key())
 }
 
+// removeProofs removes what an order showed.
 func (m *Manager) removeProofs(ctx context.Context, j *state.Journal) error {
-	rec, err := j.Load(ctx)
-	if err != nil {
-		return err
-	}
 	bySolver := map[string][]inkan.Challenge{}
-	for _, c := range rec.Challenges {
+	for _, c := range j.Record().Challenges {
 		bySolver[c.Solver] = append(bySolver[c.Solver], c)
 	}
 	var errs []error
@@ -288,26 +340,30 @@ func (m *Manager) removeProofs(ctx context.Context, j *state.Journal) error {
 	return errors.Join(errs...)
 }
 
-// tidy cleans up after orders that state does not name.
-func (m *Manager) tidy(ctx context.Context, o *Observed) error {
+// removeLeftovers cleans up after orders that state does not name.
+func (m *Manager) removeLeftovers(ctx context.Context, o *Observed) outcome {
 	for _, j := range o.journals {
-		if j.Record().Attempt == o.State.Running && o.State.Running != "" {
+		if o.State.Running != "" && j.Record().Attempt == o.State.Running {
 			continue
 		}
 		// Touch state first: whoever is about to name this journal loses.
 		if err := o.state.Save(ctx, m.Store, o.state.Value); err != nil {
 			if errors.Is(err, inkan.ErrConflict) {
-				return errBusy
+				return outcome{busy: true}
 			}
-			return err
+			return outcome{err: err}
 		}
-		if err := m.cleanUp(ctx, j); err != nil {
-			return inkan.Errorf(inkan.Temporary, "cleaning up after an order of "+o.Name, "%w", err)
+		if err := m.removeOrder(ctx, j); err != nil {
+			return outcome{err: inkan.Errorf(inkan.Temporary, "cleaning up after an order of "+o.Name, "%w", err)}
 		}
 	}
-	return nil
+	return outcome{}
 }
 
+// lastError is the record of an error.
 func lastError(err error, now time.Time) *inkan.LastError {
 	return &inkan.LastError{At: now, Kind: inkan.KindOf(err), Message: inkan.Printable(err.Error(), 2048), Hints: inkan.HintsOf(err)}
 }
+
+// joinHints makes one line of hints, as events have it.
+func joinHints(hints []string) string { return inkan.Printable(strings.Join(hints, "; "), 1024) }

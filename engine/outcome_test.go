@@ -239,7 +239,7 @@ func TestRevoke(t *testing.T) {
 	if n := w.ca.issued(); n != 1 {
 		t.Errorf("%d certificates: a revoked one was renewed by itself", n)
 	}
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{w.req.Name}, Force: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(w.req.Name), Renew: true})
 	must(t, err)
 	must(t, m.Run(ctx, p).Err())
 	w.check("forced", 2, 2, 2)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
-	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // Action is what a step does.
@@ -32,120 +31,139 @@ type Step struct {
 	Target string    `json:"target,omitempty"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at,omitzero"` // of a wait: until when
-	busy   bool      // a wait for another process
+	// Then is what happens at At, where Reason does not say it: "the next try is",
+	// "its order goes on". Who tells of the step puts the instant behind it.
+	Then string `json:"then,omitempty"`
+
+	busy bool // a wait for another process
 }
 
-// PlanOptions says what somebody wants now.
+// PlanOptions says which certificates are meant, who asks, and what is done to
+// them besides what is due. The zero value is what a timer does.
 type PlanOptions struct {
-	// Names limits the plan to these certificates; nil plans what is due and
-	// what was left unfinished.
-	Names []string
-	// All plans every recorded certificate.
-	All bool
-	// Asked: a person asks now, so a failed attempt is tried again without
-	// waiting for its time. What a CA asked to wait for is waited for all the
-	// same.
-	Asked bool
-	// Advice: the CA is asked when to renew although that look is not due,
-	// unless there was one a minute ago.
-	Advice bool
-	// Force renews although nothing is due.
-	Force bool
-	// Redeploy deploys again what is in place, failed or held.
+	Scope Scope
+
+	// ByPerson: a person asks now, so a failed attempt is tried again without
+	// waiting for its time. What a CA asked to wait for is waited for all the same.
+	ByPerson bool
+
+	// Renew renews although nothing is due.
+	Renew bool
+	// AskAdvice asks the CA when to renew although that look is not due, unless
+	// there was one a minute ago.
+	AskAdvice bool
+	// Redeploy deploys again what is in place or failed.
 	Redeploy bool
 	// DeployOnly leaves the CA alone.
 	DeployOnly bool
 }
 
+// Scope says which certificates a plan is for. The zero value is [Due].
+type Scope struct {
+	all   bool
+	names []string // nil: those that are due
+}
+
+// Due is the scope of what is due and of what was left unfinished.
+func Due() Scope { return Scope{} }
+
+// All is the scope of every recorded certificate.
+func All() Scope { return Scope{all: true} }
+
+// Named is the scope of these certificates, whether or not they are due.
+func Named(names ...string) Scope { return Scope{names: append([]string{}, names...)} }
+
+// IsDue reports whether s is [Due].
+func (s Scope) IsDue() bool { return !s.all && s.names == nil }
+
 // PlanCertificate decides what to do about one certificate. It is a pure
 // function: it reads no clock and no Store.
 func PlanCertificate(o *Observed, opt PlanOptions, now time.Time) []Step {
-	step := func(a Action, format string, args ...any) Step {
-		return Step{Name: o.Name, Action: a, Reason: fmt.Sprintf(format, args...)}
-	}
-	if o.HeldBy != nil {
-		s := step(ActionWait, "another process works on it%s", ownerWords(*o.HeldBy))
+	d := decision{o, opt, now}
+	switch {
+	case o.HeldBy != nil:
+		s := d.step(ActionWait, "another process works on it%s", ownerWords(*o.HeldBy))
 		s.busy = true
 		return []Step{s}
+	case o.RequestErr != nil:
+		return []Step{d.step(ActionWait, "%s", o.RequestErr)}
+	case o.Request == nil && len(o.Orders) > 0:
+		return []Step{d.step(ActionTidy, "an order was left without a request")}
+	case o.Request == nil:
+		return []Step{d.step(ActionWait, "nobody asked for this certificate")}
+	case o.Request.Deleted && (len(o.Current.Pairs) > 0 || len(o.Orders) > 0 || o.State.Due != ""):
+		return []Step{d.step(ActionDelete, "its deletion was not finished")}
+	case o.Request.Deleted:
+		return []Step{d.step(ActionWait, "deleted")}
+	case opt.DeployOnly:
+		return d.planDeploy()
 	}
-	if o.RequestErr != nil {
-		return []Step{step(ActionWait, "%s", o.RequestErr)}
+	issue := d.planIssue()
+	if issue.Action != ActionWait {
+		return []Step{issue} // what is issued is deployed afterwards, planned again
 	}
-	if o.Request == nil {
-		if len(o.Orders) > 0 {
-			return []Step{step(ActionTidy, "an order was left without a request")}
-		}
-		return []Step{step(ActionWait, "nobody asked for this certificate")}
-	}
-	if o.Request.Deleted {
-		if len(o.Current.Pairs) > 0 || len(o.Orders) > 0 || o.State.Due != "" {
-			return []Step{step(ActionDelete, "its deletion was not finished")}
-		}
-		return []Step{step(ActionWait, "deleted")}
-	}
-	var steps []Step
-	if !opt.DeployOnly {
-		if s := planIssue(o, opt, now, step); s.Action != ActionWait {
-			// What is issued is deployed afterwards, planned again.
-			return []Step{s}
-		} else {
-			steps = append(steps, s)
-		}
-	}
-	return append(planDeploy(o, opt, now, step), steps...)
+	return append(d.planDeploy(), issue)
 }
 
-type stepper func(a Action, format string, args ...any) Step
+// decision is what the steps of one certificate are decided by.
+type decision struct {
+	o   *Observed
+	opt PlanOptions
+	now time.Time
+}
 
-func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
-	st := o.State
-	due, _, dueErr := state.ParseDue(st.Due, state.CertQueue)
-	waiting := dueErr == nil && due.After(now) && !state.FarAhead(due, now) && !opt.Asked && !opt.Force
-	if st.NotBefore.After(now) && !state.FarAhead(st.NotBefore, now) {
-		s := step(ActionWait, "the CA asked to wait until %s", stamp(st.NotBefore))
-		s.At = st.NotBefore
-		return s
-	}
-	if st.Running != "" && o.Abandoned {
-		return step(ActionResume, "the process that worked on its order died")
-	}
-	if st.Attempts >= MaxAttempts && !opt.Asked && !opt.Force && (st.Running != "" || neededNow(o, opt, now)) {
-		return step(ActionWait, "it failed %d times in a row and is tried again only when somebody asks: inkan renew --name %s%s", st.Attempts, o.Name, lastErrorWords(st))
-	}
-	if st.Running != "" {
-		if waiting {
-			s := step(ActionWait, "its order goes on then%s", lastErrorWords(st))
-			s.At = due
-			return s
-		}
-		return step(ActionResume, "its order is not finished")
-	}
+func (d decision) step(a Action, format string, args ...any) Step {
+	return Step{Name: d.o.Name, Action: a, Reason: fmt.Sprintf(format, args...)}
+}
+
+// wait is a step that does nothing until an instant.
+func (d decision) wait(at time.Time, then, format string, args ...any) Step {
+	s := d.step(ActionWait, format, args...)
+	s.At, s.Then = at, then
+	return s
+}
+
+// binding reports whether an instant in the Store is still to be waited for.
+func (d decision) binding(at time.Time) bool { return at.After(d.now) && !farAhead(at, d.now) }
+
+const nextTry = "the next try is" // see Step.Then
+
+// planIssue decides what is done about the certificate itself.
+func (d decision) planIssue() Step {
+	o, st := d.o, d.o.State
+	asked := d.opt.ByPerson || d.opt.Renew
+	need, reason, at := needIssue(o, d.opt, d.now)
+	needed := need == ActionIssue || need == ActionRenew
+	notYet := d.binding(o.Due) && !asked
+	exhausted := st.Attempts >= MaxAttempts && !asked
+	ordering := st.Running != ""
+	ca, until := leftAlone(o, st, d.now)
+
 	switch {
+	case d.binding(st.NotBefore):
+		return d.wait(st.NotBefore, "", "the CA asked to wait until %s", stamp(st.NotBefore))
+	case ordering && o.Abandoned:
+		return d.step(ActionResume, "the process that worked on its order died")
+	case exhausted && (ordering || needed):
+		return d.step(ActionWait, "it failed %d times in a row and is tried again only when somebody asks: inkan renew --name %s%s", st.Attempts, o.Name, lastErrorWords(st))
+	case ordering && notYet:
+		return d.wait(o.Due, "its order goes on", "its order is not finished%s", lastErrorWords(st))
+	case ordering:
+		return d.step(ActionResume, "its order is not finished")
 	case o.Request.Unmanaged:
-		return step(ActionWait, "it left the configuration file, so it is kept but not renewed")
+		return d.step(ActionWait, "it left the configuration file, so it is kept but not renewed")
 	case o.foreign():
-		return step(ActionWait, "somebody else renews it, so it is only watched")
+		return d.step(ActionWait, "somebody else renews it, so it is only watched")
+	case need == ActionWait && len(o.Orders) > 0:
+		return d.step(ActionTidy, "a finished order left traces")
+	case need == ActionWait:
+		return d.wait(at, "", "%s", reason)
+	case notYet && st.LastError != nil:
+		return d.wait(o.Due, nextTry, "%s%s", reason, lastErrorWords(st))
+	case needed && !until.IsZero():
+		return d.wait(until, "", "%s; %s asked to wait until %s", reason, ca, stamp(until))
 	}
-	action, reason, at := needIssue(o, opt, now)
-	if action == ActionWait {
-		s := step(ActionWait, "%s", reason)
-		s.At = at
-		if len(o.Orders) > 0 {
-			return step(ActionTidy, "a finished order left traces")
-		}
-		return s
-	}
-	if waiting && st.LastError != nil {
-		s := step(ActionWait, "%s; the next try is then%s", reason, lastErrorWords(st))
-		s.At = due
-		return s
-	}
-	if ca, until := leftAlone(o, st, now); action != ActionLook && !until.IsZero() {
-		s := step(ActionWait, "%s; %s asked to wait until %s", reason, ca, stamp(until))
-		s.At = until
-		return s
-	}
-	return step(action, "%s", reason)
+	return d.step(need, "%s", reason)
 }
 
 // MaxAttempts is how often in a row a certificate may fail until it waits for
@@ -153,77 +171,62 @@ func planIssue(o *Observed, opt PlanOptions, now time.Time, step stepper) Step {
 // pauses a name until somebody unpauses it there.
 const MaxAttempts = 100
 
-func neededNow(o *Observed, opt PlanOptions, now time.Time) bool {
-	action, _, _ := needIssue(o, opt, now)
-	return action == ActionIssue || action == ActionRenew
-}
-
 // needIssue tells whether a new certificate is wanted; if not, when.
 func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, time.Time) {
+	var none time.Time
 	switch {
 	case len(o.Current.Pairs) == 0:
-		return ActionIssue, "there is no certificate yet", time.Time{}
+		return ActionIssue, "there is no certificate yet", none
 	case o.Version == nil:
-		return ActionIssue, fmt.Sprintf("the certificate in force cannot be read: %v", o.VersionErr), time.Time{}
+		return ActionIssue, fmt.Sprintf("the certificate in force cannot be read: %v", o.VersionErr), none
 	}
-	req := o.Request.CertificateRequest
-	for _, kt := range req.KeyTypes {
-		i := slices.IndexFunc(o.Version.Pairs, func(p inkan.Pair) bool { return p.KeyType == kt })
-		if i < 0 {
-			return ActionIssue, fmt.Sprintf("a key of type %s is wanted", kt), time.Time{}
-		}
-		p := &o.Version.Pairs[i]
-		if !slices.ContainsFunc(req.CAs, func(ca string) bool { return p.Ask == req.Ask(ca, kt) }) {
-			return ActionIssue, whatChanged(o.Version, p, req), time.Time{}
-		}
-	}
-	if opt.Force {
-		return ActionRenew, "asked for by --force", time.Time{}
-	}
-	if o.revoked() {
-		return ActionWait, "it was revoked; issue it again with --force or delete it", time.Time{}
+	if change := whatChanged(o.Version, o.Request.CertificateRequest); change != "" {
+		return ActionIssue, change, none
 	}
 	leaf, ari := o.firstToExpire(), o.advice()
 	r := o.renewal(now)
-	if !r.at.After(now) {
-		why := r.reason
-		if !r.byCA {
-			why = fmt.Sprintf("valid until %s, and %s", stamp(leaf.NotAfter), strings.TrimSuffix(r.reason, " then"))
-		}
-		return ActionRenew, why, time.Time{}
-	}
-	asked := opt.Advice && !ari.Looked.Add(ariLookMin).After(now)
-	if now.Before(leaf.NotAfter) && (!ari.Look.After(now) || state.FarAhead(ari.Look, now) || asked) {
-		return ActionLook, "asking the CA when to renew", time.Time{}
+	lookDue := !ari.Look.After(now) || farAhead(ari.Look, now)
+	lookAsked := opt.AskAdvice && !ari.Looked.Add(ariLookMin).After(now)
+
+	switch {
+	case opt.Renew:
+		return ActionRenew, "asked for by --force", none
+	case o.Revoked():
+		return ActionWait, "it was revoked; issue it again with --force or delete it", none
+	case !r.at.After(now) && r.byCA:
+		return ActionRenew, r.reason, none
+	case !r.at.After(now):
+		return ActionRenew, fmt.Sprintf("valid until %s, and %s", stamp(leaf.NotAfter), r.reason), none
+	case now.Before(leaf.NotAfter) && (lookDue || lookAsked):
+		return ActionLook, "asking the CA when to renew", none
 	}
 	return ActionWait, fmt.Sprintf("renewed at %s: %s", stamp(r.at), r.reason), earlier(r.at, ari.Look)
 }
 
-// foreign reports whether the version in force was brought by somebody else, who
-// renews it too.
-func (o *Observed) foreign() bool {
-	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool { return p.Source == inkan.SourceForeign })
+// whatChanged tells what the request asks for that the version does not answer;
+// "" if it answers it.
+func whatChanged(v *inkan.Version, req inkan.CertificateRequest) string {
+	for _, kt := range req.KeyTypes {
+		i := slices.IndexFunc(v.Pairs, func(p inkan.Pair) bool { return p.KeyType == kt })
+		if i < 0 {
+			return fmt.Sprintf("a key of type %s is wanted", kt)
+		}
+		p := &v.Pairs[i]
+		if !slices.ContainsFunc(req.CAs, func(ca string) bool { return p.Ask == req.Ask(ca, kt) }) {
+			return difference(v, p, req)
+		}
+	}
+	return ""
 }
 
-func whatChanged(v *inkan.Version, p *inkan.Pair, req inkan.CertificateRequest) string {
-	var words []string
-	differ := func(sign string, in, notIn []inkan.Identifier) {
-		var names []string
-		for _, id := range in {
-			if !slices.Contains(notIn, id) {
-				names = append(names, sign+id.Value)
-			}
-		}
-		slices.Sort(names)
-		words = append(words, names...)
-	}
-	differ("+", req.Identifiers, v.Identifiers)
-	differ("-", v.Identifiers, req.Identifiers)
+// difference tells how a request differs from what a pair answers.
+func difference(v *inkan.Version, p *inkan.Pair, req inkan.CertificateRequest) string {
+	names := append(without("+", req.Identifiers, v.Identifiers), without("-", v.Identifiers, req.Identifiers)...)
 	switch {
-	case len(words) > 6:
-		return fmt.Sprintf("other names are wanted (%s and %d more)", strings.Join(words[:6], " "), len(words)-6)
-	case len(words) > 0:
-		return fmt.Sprintf("other names are wanted (%s)", strings.Join(words, " "))
+	case len(names) > 6:
+		return fmt.Sprintf("other names are wanted (%s and %d more)", strings.Join(names[:6], " "), len(names)-6)
+	case len(names) > 0:
+		return fmt.Sprintf("other names are wanted (%s)", strings.Join(names, " "))
 	case !slices.Contains(req.CAs, p.CA):
 		return fmt.Sprintf("another CA is wanted (%s)", req.CAs[0])
 	case p.Account != req.Account:
@@ -232,48 +235,73 @@ func whatChanged(v *inkan.Version, p *inkan.Pair, req inkan.CertificateRequest) 
 	return "its profile, lifetime, key policy or CSR was changed"
 }
 
-func planDeploy(o *Observed, opt PlanOptions, now time.Time, step stepper) []Step {
-	if o.Version == nil {
+// without returns the identifiers that are not among others, sorted, behind a
+// sign.
+func without(sign string, ids, others []inkan.Identifier) []string {
+	var names []string
+	for _, id := range ids {
+		if !slices.Contains(others, id) {
+			names = append(names, sign+id.Value)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// planDeploy decides what is done at each target of this machine, in order. The
+// first target that has to wait holds up those behind it.
+func (d decision) planDeploy() []Step {
+	if d.o.Version == nil {
 		return nil
 	}
 	var steps []Step
-	for _, t := range o.Targets {
+	for i := range d.o.Targets {
+		t := &d.o.Targets[i]
 		if !t.Here {
 			continue
 		}
-		d := t.Deployed
-		s := Step{}
-		switch {
-		case d.Want == o.Current.N && d.Status == inkan.DeployAccepted && d.Options == t.Options && !opt.Redeploy:
+		s, needed := d.planTarget(t)
+		if !needed {
 			continue
-		case d.Want == o.Current.N && d.Status == inkan.DeployHeld && d.Options == t.Options && !opt.Redeploy:
-			s = step(ActionWait, "target %s broke with this version and holds the one before; inkan deploy --retry tries again", t.Name)
-		case d.Accepted != 0 && d.Accepted != o.Current.N && o.Version.ValidFrom().After(now) && !opt.Redeploy:
-			s = step(ActionWait, "it is not valid before %s; target %s keeps the one before until then", stamp(o.Version.ValidFrom()), t.Name)
-			s.At = o.Version.ValidFrom()
-		case d.Want == o.Current.N && d.Status == inkan.DeployFailed && (d.Options == t.Options || t.Err != nil) && d.Next.After(now) && !state.FarAhead(d.Next, now) && !opt.Asked && !opt.Redeploy:
-			s = step(ActionWait, "target %s failed %s; the next try is then", t.Name, times(d.Attempts))
-			s.At = d.Next
-		case d.Accepted == 0:
-			s = step(ActionDeploy, "not at target %s yet", t.Name)
-		case d.Want != o.Current.N:
-			s = step(ActionDeploy, "target %s has an older version", t.Name)
-		case d.Options != t.Options:
-			s = step(ActionDeploy, "the options of target %s changed", t.Name)
-		case opt.Redeploy:
-			s = step(ActionDeploy, "asked for at target %s", t.Name)
-		case d.Status == inkan.DeployPending:
-			s = step(ActionDeploy, "the deployment to target %s was interrupted", t.Name)
-		default:
-			s = step(ActionDeploy, "target %s failed %s", t.Name, times(d.Attempts))
 		}
 		s.Target = t.Name
 		steps = append(steps, s)
 		if s.Action == ActionWait {
-			return steps // the first that fails stops the later ones
+			break
 		}
 	}
 	return steps
+}
+
+// planTarget decides what is done at one target; false if it has what it shall
+// have.
+func (d decision) planTarget(t *ObservedTarget) (s Step, needed bool) {
+	dep, again := t.Deployed, d.opt.Redeploy
+	validFrom := d.o.Version.ValidFrom()
+	inForce := dep.Want == d.o.Current.N                     // the record speaks of the version in force
+	sameOptions := dep.Options == t.Options || t.Err != nil  // of a target that cannot be opened nothing is known
+	inPlace := inForce && dep.Status == inkan.DeployAccepted // it has what it shall have
+	backingOff := inForce && dep.Status == inkan.DeployFailed && sameOptions && d.binding(dep.Next) && !d.opt.ByPerson
+
+	switch {
+	case inPlace && dep.Options == t.Options && !again:
+		return Step{}, false
+	case dep.Accepted != 0 && dep.Accepted != d.o.Current.N && validFrom.After(d.now) && !again:
+		return d.wait(validFrom, "", "it is not valid before %s; target %s keeps the one before until then", stamp(validFrom), t.Name), true
+	case backingOff && !again:
+		return d.wait(dep.Next, nextTry, "target %s failed %s", t.Name, times(dep.Attempts)), true
+	case dep.Accepted == 0:
+		return d.step(ActionDeploy, "not at target %s yet", t.Name), true
+	case !inForce:
+		return d.step(ActionDeploy, "target %s has an older version", t.Name), true
+	case dep.Options != t.Options:
+		return d.step(ActionDeploy, "the options of target %s changed", t.Name), true
+	case again:
+		return d.step(ActionDeploy, "asked for at target %s", t.Name), true
+	case dep.Status == inkan.DeployPending:
+		return d.step(ActionDeploy, "the deployment to target %s was interrupted", t.Name), true
+	}
+	return d.step(ActionDeploy, "target %s failed %s", t.Name, times(dep.Attempts)), true
 }
 
 func times(n int) string {

@@ -32,6 +32,13 @@ func planned(t *testing.T) *Observed {
 		Targets: []ObservedTarget{{Name: "web", Here: true, Options: "o1", Deployed: inkan.Deployed{Want: 4, Accepted: 4, Status: inkan.DeployAccepted, Options: "o1"}}}}
 }
 
+// planOf plans what is observed, with the due entry that its state names.
+func planOf(o *Observed, opt PlanOptions, now time.Time) []Step {
+	read := *o
+	read.Due, _, _ = state.ParseDue(o.State.Due, state.CertQueue)
+	return PlanCertificate(&read, opt, now)
+}
+
 func lines(steps []Step) []string {
 	var out []string
 	for _, s := range steps {
@@ -40,6 +47,9 @@ func lines(steps []Step) []string {
 			line += " @" + s.Target
 		}
 		line += ": " + s.Reason
+		if s.Then != "" {
+			line += "; " + s.Then
+		}
 		if !s.At.IsZero() {
 			line += fmt.Sprintf(" [+%v]", s.At.Sub(chainNow).Truncate(time.Minute))
 		}
@@ -49,8 +59,8 @@ func lines(steps []Step) []string {
 }
 
 func TestPlanCertificate(t *testing.T) {
-	asked, advice, force := PlanOptions{Asked: true}, PlanOptions{Asked: true, Advice: true}, PlanOptions{Force: true}
-	renewal := "renewed at 2026-12-10 16:02 UTC: a third of its life is left then"
+	asked, advice, force := PlanOptions{ByPerson: true}, PlanOptions{ByPerson: true, AskAdvice: true}, PlanOptions{Renew: true}
+	renewal := "renewed at 2026-12-10 16:02 UTC: a third of its life is left"
 	calm := "wait: " + renewal + " [+5h0m0s]"
 	window := func(o *Observed, start, end, pick time.Time) {
 		o.State.ARI.Start, o.State.ARI.End, o.State.ARI.Pick = start, end, pick
@@ -130,7 +140,7 @@ func TestPlanCertificate(t *testing.T) {
 		{"A11 due when it came, an hour ago", func(o *Observed) {
 			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-61*day), chainNow.Add(29*day)
 			o.State.Renewals = []time.Time{chainNow.Add(-time.Hour)}
-		}, PlanOptions{}, []string{"wait: renewed at 2026-11-15 23:30 UTC: it was due already when the last renewal brought it, and half of its life is left then [+5h0m0s]"}},
+		}, PlanOptions{}, []string{"wait: renewed at 2026-11-15 23:30 UTC: it was due already when the last renewal brought it, and half of its life is left [+5h0m0s]"}},
 		{"A11 half of it has passed", func(o *Observed) {
 			o.Version.Pairs[0].Leaf.NotBefore, o.Version.Pairs[0].Leaf.NotAfter = chainNow.Add(-75*day), chainNow.Add(14*day)
 			o.State.Renewals = []time.Time{chainNow.Add(-15 * day)}
@@ -140,7 +150,7 @@ func TestPlanCertificate(t *testing.T) {
 		}, PlanOptions{}, []string{calm}},
 
 		{"waiting after a failure", func(o *Observed) { failed(o); o.Request.CAs = []string{"zerossl"} }, PlanOptions{},
-			[]string{"wait: another CA is wanted (zerossl); the next try is then: order: 503 of ca.example [+10m0s]"}},
+			[]string{"wait: another CA is wanted (zerossl): order: 503 of ca.example; the next try is [+10m0s]"}},
 		{"asked after a failure", func(o *Observed) { failed(o); o.Request.CAs = []string{"zerossl"} }, asked, []string{"issue: another CA is wanted (zerossl)"}},
 		{"forced after a failure", failed, force, []string{"renew: asked for by --force"}},
 		{"the time after a failure has come", func(o *Observed) {
@@ -148,7 +158,7 @@ func TestPlanCertificate(t *testing.T) {
 			o.State.Due = state.DueKey(state.CertQueue, chainNow, o.Name)
 			o.Request.CAs = []string{"zerossl"}
 		}, PlanOptions{}, []string{"issue: another CA is wanted (zerossl)"}},
-		{"A04 Retry-After holds for everybody", func(o *Observed) { failed(o); o.State.NotBefore = chainNow.Add(time.Hour) }, PlanOptions{Asked: true, Force: true},
+		{"A04 Retry-After holds for everybody", func(o *Observed) { failed(o); o.State.NotBefore = chainNow.Add(time.Hour) }, PlanOptions{ByPerson: true, Renew: true},
 			[]string{"wait: the CA asked to wait until 2026-11-01 13:00 UTC [+1h0m0s]"}},
 		{"A04 and its order", func(o *Observed) {
 			o.State.Running = "x"
@@ -160,9 +170,9 @@ func TestPlanCertificate(t *testing.T) {
 		{"running, lease dead", func(o *Observed) { o.State.Running, o.Abandoned = "x", true }, PlanOptions{}, []string{"resume: the process that worked on its order died"}},
 		{"running, lease of another", func(o *Observed) {
 			o.State.Running, o.HeldBy = "x", &inkan.Owner{Host: "web1\n", PID: 7}
-		}, PlanOptions{Asked: true, Force: true}, []string{`wait: another process works on it (process 7 on web1\u000a)`}},
+		}, PlanOptions{ByPerson: true, Renew: true}, []string{`wait: another process works on it (process 7 on web1\u000a)`}},
 		{"running, lease of nobody known", func(o *Observed) { o.State.Running, o.HeldBy = "x", &inkan.Owner{} }, PlanOptions{}, []string{"wait: another process works on it"}},
-		{"running, waits", func(o *Observed) { failed(o); o.State.Running = "x" }, PlanOptions{}, []string{"wait: its order goes on then: order: 503 of ca.example [+10m0s]"}},
+		{"running, waits", func(o *Observed) { failed(o); o.State.Running = "x" }, PlanOptions{}, []string{"wait: its order is not finished: order: 503 of ca.example; its order goes on [+10m0s]"}},
 		{"running, waits, asked", func(o *Observed) { failed(o); o.State.Running = "x" }, asked, []string{"resume: its order is not finished"}},
 		{"running, due", func(o *Observed) {
 			o.State.Running = "x"
@@ -191,7 +201,7 @@ func TestPlanCertificate(t *testing.T) {
 		{"K01 failed, waiting", func(o *Observed) {
 			d := &o.Targets[0].Deployed
 			d.Status, d.Attempts, d.Next = inkan.DeployFailed, 1, chainNow.Add(time.Minute)
-		}, PlanOptions{}, []string{"wait @web: target web failed once; the next try is then [+1m0s]", calm}},
+		}, PlanOptions{}, []string{"wait @web: target web failed once; the next try is [+1m0s]", calm}},
 		{"K01 failed, asked", func(o *Observed) {
 			o.State.ARI.Looked = chainNow
 			d := &o.Targets[0].Deployed
@@ -201,17 +211,6 @@ func TestPlanCertificate(t *testing.T) {
 			d := &o.Targets[0].Deployed
 			d.Status, d.Attempts, d.Next = inkan.DeployFailed, 2, chainNow
 		}, PlanOptions{}, []string{"deploy @web: target web failed 2 times", calm}},
-		{"held, asked", func(o *Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, asked,
-			[]string{"wait @web: target web broke with this version and holds the one before; inkan deploy --retry tries again", calm}},
-		{"held, deploying only", func(o *Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, PlanOptions{DeployOnly: true, Asked: true},
-			[]string{"wait @web: target web broke with this version and holds the one before; inkan deploy --retry tries again"}},
-		{"held, retried", func(o *Observed) { o.Targets[0].Deployed.Status = inkan.DeployHeld }, PlanOptions{DeployOnly: true, Redeploy: true},
-			[]string{"deploy @web: asked for at target web"}},
-		{"held, a newer version", func(o *Observed) {
-			o.Targets[0].Deployed.Status, o.Targets[0].Deployed.Want = inkan.DeployHeld, 3
-		}, PlanOptions{}, []string{"deploy @web: target web has an older version", calm}},
-		{"held, changed options", func(o *Observed) { o.Targets[0].Deployed.Status, o.Targets[0].Options = inkan.DeployHeld, "o9" }, PlanOptions{},
-			[]string{"deploy @web: the options of target web changed", calm}},
 		{"options changed", func(o *Observed) { o.Targets[0].Options = "o9" }, PlanOptions{}, []string{"deploy @web: the options of target web changed", calm}},
 		{"redeploy", nil, PlanOptions{Redeploy: true, DeployOnly: true}, []string{"deploy @web: asked for at target web"}},
 		{"a target of another machine", func(o *Observed) { o.Targets[0] = ObservedTarget{Name: "web"} }, PlanOptions{}, []string{calm}},
@@ -222,7 +221,7 @@ func TestPlanCertificate(t *testing.T) {
 			d := &o.Targets[0].Deployed
 			d.Status, d.Attempts, d.Next = inkan.DeployFailed, 2, chainNow.Add(time.Minute)
 			second(o, inkan.Deployed{})
-		}, PlanOptions{}, []string{"wait @web: target web failed 2 times; the next try is then [+1m0s]", calm}},
+		}, PlanOptions{}, []string{"wait @web: target web failed 2 times; the next try is [+1m0s]", calm}},
 		{"two targets, the first is done", func(o *Observed) { second(o, inkan.Deployed{}) }, PlanOptions{}, []string{"deploy @mail: not at target mail yet", calm}},
 		{"issuing comes before deploying", func(o *Observed) { o.Targets[0].Deployed = inkan.Deployed{}; o.Request.Profile = "x" }, PlanOptions{},
 			[]string{"issue: its profile, lifetime, key policy or CSR was changed"}},
@@ -237,14 +236,14 @@ func TestPlanCertificate(t *testing.T) {
 			c.edit(o)
 		}
 		before := fmt.Sprintf("%+v", *o)
-		steps := PlanCertificate(o, c.opt, chainNow)
+		steps := planOf(o, c.opt, chainNow)
 		if diff := cmp.Diff(c.want, lines(steps)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.what, diff)
 		}
 		if after := fmt.Sprintf("%+v", *o); after != before {
 			t.Errorf("%s: planning changed what was observed", c.what)
 		}
-		if again := PlanCertificate(o, c.opt, chainNow); !slices.Equal(lines(again), lines(steps)) {
+		if again := planOf(o, c.opt, chainNow); !slices.Equal(lines(again), lines(steps)) {
 			t.Errorf("%s: another plan at the second look", c.what)
 		}
 		for _, s := range steps {
@@ -267,7 +266,7 @@ func TestPlanErrors(t *testing.T) {
 	}
 	s.Set(state.StateKey("b.example"), []byte("{damaged"))
 	s.Set(state.CertQueue+"20200101/00/0000-../etc-01234567", nil)
-	for what, opt := range map[string]PlanOptions{"due": {}, "all": {All: true}, "named": {Names: []string{"a.example", "b.example", "c.example", "none"}}} {
+	for what, opt := range map[string]PlanOptions{"due": {}, "all": {Scope: All()}, "named": {Scope: Named("a.example", "b.example", "c.example", "none")}} {
 		p, err := m.Plan(ctx, opt)
 		if err != nil {
 			t.Fatal(err)
@@ -291,7 +290,7 @@ func TestPlanErrors(t *testing.T) {
 			}
 		}
 	}
-	if _, err := m.Plan(ctx, PlanOptions{Names: []string{"../x"}}); err == nil {
+	if _, err := m.Plan(ctx, PlanOptions{Scope: Named("../x")}); err == nil {
 		t.Error("a bad name was planned")
 	}
 }

@@ -2,11 +2,12 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/state"
@@ -21,8 +22,173 @@ type Plan struct {
 	doubts []inkan.Pair // whose CAs may be asked whether the clock is right; one for each CA, a few at most
 }
 
-// maxDoubts bounds the CAs that are asked for the time.
-const maxDoubts = 3
+const (
+	// maxDoubts bounds the CAs that are asked for the time.
+	maxDoubts = 3
+	// readers bounds the certificates that are read at once.
+	readers = 32
+	// maxCarried bounds the observations that a plan hands to the run: those of a
+	// large plan would fill the memory before the first order is made.
+	maxCarried = 256
+	// herd is how many certificates that wait for one CA are too many for its
+	// first seconds after an outage.
+	herd = 6
+)
+
+// CertificatePlan holds the steps of one certificate.
+type CertificatePlan struct {
+	Name  string
+	Steps []Step
+	Err   error // why it cannot be planned; the others can
+
+	observed    *Observed // what the steps rest on; nil if it is to be read again
+	due         []string  // entries of the due index of the Store that led here
+	hostDue     []string  // the same of the Host, and those that this run put there
+	expires     time.Time // of the version in force; zero if there is none
+	silent      string    // the CA that gave no service at the last try
+	afterOutage bool      // many others wait for that CA too
+}
+
+// Actions reports whether anything but waiting is to be done.
+func (c *CertificatePlan) Actions() bool {
+	return c.Err != nil || slices.ContainsFunc(c.Steps, func(s Step) bool { return s.Action != ActionWait })
+}
+
+// Plan reads the Store and decides. The scope [Due] looks only at what is due
+// and at unfinished orders, so its cost does not grow with the number of
+// certificates.
+func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
+	p := &Plan{At: m.now(), Options: opt}
+	if err := m.scope(ctx, p); err != nil {
+		return nil, err
+	}
+	var reading errgroup.Group
+	reading.SetLimit(readers)
+	for i := range p.Certificates {
+		reading.Go(func() error {
+			p.Certificates[i].plan(ctx, m, p)
+			return nil // of one certificate; the others can be planned
+		})
+	}
+	_ = reading.Wait() // never an error
+	for i := range p.Certificates {
+		c := &p.Certificates[i]
+		if c.observed != nil && c.observed.Version != nil {
+			p.noteDoubt(c.observed)
+		}
+		if len(p.Certificates) > maxCarried {
+			c.observed = nil
+		}
+	}
+	return p, nil
+}
+
+// scope fills in the certificates that the plan is for.
+func (m *Manager) scope(ctx context.Context, p *Plan) error {
+	scope := p.Options.Scope
+	for _, name := range scope.names {
+		if err := inkan.CheckName(name); err != nil {
+			return err
+		}
+	}
+	if scope.IsDue() {
+		return m.planDue(ctx, p)
+	}
+	names := scope.names
+	if scope.all {
+		var err error
+		if names, err = m.Names(ctx); err != nil {
+			return err
+		}
+	}
+	place := p.places()
+	for _, name := range names {
+		place(name)
+	}
+	return nil
+}
+
+// places returns a function that finds the place of a certificate in the plan,
+// and makes it one at the end if it has none.
+func (p *Plan) places() func(name string) *CertificatePlan {
+	index := map[string]int{}
+	return func(name string) *CertificatePlan {
+		i, ok := index[name]
+		if !ok {
+			i = len(p.Certificates)
+			index[name] = i
+			p.Certificates = append(p.Certificates, CertificatePlan{Name: name})
+		}
+		return &p.Certificates[i]
+	}
+}
+
+// Names lists the certificates that anything is recorded for, deleted ones
+// included, in their order.
+func (m *Manager) Names(ctx context.Context) ([]string, error) {
+	var names []string
+	for key, err := range m.Store.List(ctx, state.FamilyRequest, "") {
+		if err != nil {
+			return nil, fmt.Errorf("listing the certificates: %w", err)
+		}
+		names = append(names, strings.TrimPrefix(key, state.FamilyRequest))
+	}
+	return names, nil
+}
+
+// planDue adds what the heads of the due indexes and the unfinished orders
+// name.
+func (m *Manager) planDue(ctx context.Context, p *Plan) error {
+	entries, err := state.DueUntil(ctx, m.Store, state.CertQueue, p.At)
+	if err != nil {
+		return err
+	}
+	place := p.places()
+	for _, e := range entries {
+		c := place(e.Name)
+		c.due = append(c.due, e.Key)
+	}
+	if m.Host != nil {
+		if entries, err = state.DueUntil(ctx, m.Host, state.HostQueue, p.At); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			c := place(e.Name)
+			c.hostDue = append(c.hostDue, e.Key)
+		}
+	}
+	names, err := state.NamesWithOrders(ctx, m.Store)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		place(n)
+	}
+	return nil
+}
+
+// plan reads one certificate and decides.
+func (c *CertificatePlan) plan(ctx context.Context, m *Manager, p *Plan) {
+	o, err := m.observe(ctx, c.Name)
+	switch {
+	case err != nil:
+		c.Err = err
+		return
+	case o.RequestErr != nil:
+		c.Err = o.RequestErr
+		return
+	case o.Request == nil && p.Options.Scope.names != nil:
+		c.Err = inkan.Errorf(inkan.Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
+		return
+	}
+	c.observed, c.Steps = o, PlanCertificate(o, p.Options, p.At)
+	if last := o.State.LastError; last != nil {
+		c.silent = last.NoService
+	}
+	if o.Version != nil {
+		c.expires = o.Version.ValidUntil()
+	}
+}
 
 // byUrgency returns the indexes of the certificates in the order in which they
 // are worked on: those without a certificate, then by expiry.
@@ -34,88 +200,6 @@ func (p *Plan) byUrgency() []int {
 	slices.SortStableFunc(order, func(i, j int) int { return p.Certificates[i].expires.Compare(p.Certificates[j].expires) })
 	return order
 }
-
-// CertificatePlan holds the steps of one certificate.
-type CertificatePlan struct {
-	Name  string
-	Steps []Step
-	Err   error // why it cannot be planned; the others can
-
-	met, metHost []string  // due entries that led here
-	expires      time.Time // of the version in force; zero if there is none
-	silent       string    // the CA that gave no service at the last try
-	afterOutage  bool      // many others wait for that CA too
-}
-
-// Actions reports whether anything but waiting is to be done.
-func (c *CertificatePlan) Actions() bool {
-	return c.Err != nil || slices.ContainsFunc(c.Steps, func(s Step) bool { return s.Action != ActionWait })
-}
-
-// Plan reads the Store and decides. Without names it looks only at what is due
-// and at unfinished orders, so its cost does not grow with the number of
-// certificates.
-func (m *Manager) Plan(ctx context.Context, opt PlanOptions) (*Plan, error) {
-	p := &Plan{At: m.now(), Options: opt}
-	index := map[string]int{}
-	add := func(name string) *CertificatePlan {
-		i, ok := index[name]
-		if !ok {
-			i = len(p.Certificates)
-			index[name] = i
-			p.Certificates = append(p.Certificates, CertificatePlan{Name: name})
-		}
-		return &p.Certificates[i]
-	}
-	switch {
-	case opt.All:
-		for key, err := range m.Store.List(ctx, state.FamilyRequest, "") {
-			if err != nil {
-				return nil, fmt.Errorf("listing the certificates: %w", err)
-			}
-			add(strings.TrimPrefix(key, state.FamilyRequest))
-		}
-	case opt.Names != nil:
-		for _, n := range opt.Names {
-			if err := inkan.CheckName(n); err != nil {
-				return nil, err
-			}
-			add(n)
-		}
-	default:
-		if err := m.planDue(ctx, p.At, add); err != nil {
-			return nil, err
-		}
-	}
-	for i := range p.Certificates {
-		c := &p.Certificates[i]
-		o, err := m.observe(ctx, c.Name)
-		if err != nil {
-			c.Err = err
-			continue
-		}
-		if c.Err = o.RequestErr; c.Err != nil {
-			continue
-		}
-		if opt.Names != nil && o.Request == nil {
-			c.Err = inkan.Errorf(inkan.Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
-			continue
-		}
-		c.Steps = PlanCertificate(o, opt, p.At)
-		if last := o.State.LastError; last != nil {
-			c.silent = last.NoService
-		}
-		if o.Version != nil {
-			c.expires = o.Version.ValidUntil()
-			p.noteDoubt(o)
-		}
-	}
-	return p, nil
-}
-
-// herd is how many certificates that wait for one CA are too many for its first
-// seconds after an outage.
-const herd = 6
 
 // noteOutage marks the certificates whose CA gave no service at their last try,
 // where they are many.
@@ -133,41 +217,8 @@ func (p *Plan) noteOutage() {
 // noteDoubt remembers whom to ask for the time.
 func (p *Plan) noteDoubt(o *Observed) {
 	pair := o.Version.Pairs[0]
-	if len(p.doubts) < maxDoubts && doubt(o, p.At) &&
+	if len(p.doubts) < maxDoubts && suspicious(o, p.At) &&
 		!slices.ContainsFunc(p.doubts, func(d inkan.Pair) bool { return d.CA == pair.CA }) {
 		p.doubts = append(p.doubts, pair)
 	}
 }
-
-// planDue adds what the heads of the due indexes and the unfinished orders
-// name.
-func (m *Manager) planDue(ctx context.Context, now time.Time, add func(string) *CertificatePlan) error {
-	entries, err := state.DueUntil(ctx, m.Store, state.CertQueue, now)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		c := add(e.Name)
-		c.met = append(c.met, e.Key)
-	}
-	if m.Host != nil {
-		if entries, err = state.DueUntil(ctx, m.Host, state.HostQueue, now); err != nil {
-			return err
-		}
-		for _, e := range entries {
-			c := add(e.Name)
-			c.metHost = append(c.metHost, e.Key)
-		}
-	}
-	names, err := state.NamesWithOrders(ctx, m.Store)
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		add(n)
-	}
-	return nil
-}
-
-// errBusy reports that another process holds the lease.
-var errBusy = errors.New("another process works on it")

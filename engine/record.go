@@ -53,7 +53,7 @@ func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, 
 		if err = r.Save(ctx, m.Store, next); err != nil && !errors.Is(err, inkan.ErrConflict) {
 			return false, err
 		}
-		m.dropDue(ctx, m.Store, old) // ours is in force, whoever recorded the request
+		m.deleteDue(ctx, m.Store, old) // ours is in force, whoever recorded the request
 		if err == nil {
 			return true, nil
 		}
@@ -68,7 +68,7 @@ func (m *Manager) takeDue(ctx context.Context, name, due string) (old string, er
 	_, err = state.Update(ctx, m.Store, state.StateKey(name), func(st *inkan.State, _ bool) error {
 		old = st.Due
 		st.Due = due
-		st.FailedCAs, st.Without, st.Instead = nil, nil, 0 // of another question
+		st.Round = newRound(st.Round, m.now()) // what was tried was another question
 		if st.Attempts >= MaxAttempts {
 			st.Attempts = 0 // a person changed something, so it is tried again
 		}

@@ -11,9 +11,9 @@ import (
 )
 
 // Renewal tells when the version in force will be renewed and why then; zero if
-// it will not be, because there is none, it was revoked or is no longer managed.
+// it will not be, because there is none, it was revoked, or nobody here renews it.
 func (o *Observed) Renewal(now time.Time) (at time.Time, reason string) {
-	if o.Version == nil || o.Request == nil || o.Request.Deleted || o.Request.Unmanaged || o.revoked() {
+	if o.Version == nil || o.Request == nil || o.Request.Deleted || o.Request.Unmanaged || o.Revoked() || o.foreign() {
 		return time.Time{}, ""
 	}
 	r := o.renewal(now)
@@ -59,11 +59,17 @@ func (o *Observed) firstToExpire() *x509.Certificate {
 	return leaf
 }
 
-// revoked reports whether we revoked what is in force.
-func (o *Observed) revoked() bool {
-	return slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
+// Revoked reports whether we revoked what is in force.
+func (o *Observed) Revoked() bool {
+	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool {
 		return slices.Contains(o.State.Revoked, p.Fingerprint().String())
 	})
+}
+
+// foreign reports whether the version in force was brought by somebody else, who
+// renews it too.
+func (o *Observed) foreign() bool {
+	return o.Version != nil && slices.ContainsFunc(o.Version.Pairs, func(p inkan.Pair) bool { return p.Source == inkan.SourceForeign })
 }
 
 // firstLook spreads the first look at the CA's advice over the six hours after
@@ -98,7 +104,7 @@ func whenToRenew(name string, leaf *x509.Certificate, ari inkan.ARIState) renewa
 		left, words = life/2, "half"
 	}
 	spread := time.Duration(float64(life) * 0.02 * float64(hashOf(name)%1000) / 1000)
-	return renewal{leaf.NotAfter.Add(-left - spread), words + " of its life is left then", false}
+	return renewal{leaf.NotAfter.Add(-left - spread), words + " of its life is left", false}
 }
 
 // saneWindow refuses windows that would let the certificate run out: it must
@@ -138,7 +144,7 @@ func notAtOnce(r renewal, leaf *x509.Certificate, renewals []time.Time) renewal 
 		return r
 	}
 	r.at = last.Add(max(time.Hour, leaf.NotAfter.Sub(last)/2))
-	r.reason = "it was due already when the last renewal brought it, and half of its life is left then"
+	r.reason = "it was due already when the last renewal brought it, and half of its life is left"
 	return r
 }
 

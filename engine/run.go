@@ -3,12 +3,14 @@ package engine
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/state"
 )
 
 // Result is what became of one certificate in a run.
@@ -17,10 +19,13 @@ type Result struct {
 	Issued   bool           // a new version was published
 	Deployed []string       // targets that accepted a version
 	Version  *inkan.Version // in force afterwards; nil if none
+	Observed *Observed      // what is known afterwards; nil if it could not be read
 	Waits    []Step         // what is left, and when
 	Err      error
 	Next     time.Time // the earliest instant at which there is something to do; zero if none is known
 	Took     time.Duration
+
+	busy bool // another process works on it
 }
 
 // Changed reports whether the run changed anything that users see.
@@ -38,15 +43,15 @@ func (r *Report) Err() error {
 	return errors.Join(errs...)
 }
 
-// Run carries the plan out, up to Workers certificates at once. It looks at
-// the Store again before each step, so a plan may be old: what is no longer
-// needed is not done. What has no certificate and what expires first come
+// Run carries the plan out, up to Workers certificates at once. A plan may be
+// old: what it rests on is looked at again where it has changed, and what is no
+// longer needed is not done. What has no certificate and what expires first come
 // first. A plan made by a wrong clock is made anew by the CA's. One certificate
 // that fails does not stop the others. Certificates that another process works
 // on come last, and are waited for until their lease has moved or 65 s have
 // passed.
 func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
-	if m.secondOpinion(ctx, p) {
+	if m.askCAsForTime(ctx, p) {
 		if again, err := m.Plan(ctx, p.Options); err == nil {
 			p = again
 		}
@@ -56,22 +61,19 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 	acts := newActivations()
 	var busy []int
 	var mu sync.Mutex
-	urgent := p.byUrgency()
-	m.each(len(urgent), func(k int) {
-		i := urgent[k]
+	m.each(p.byUrgency(), func(i int) {
 		r.Results[i] = m.work(ctx, &p.Certificates[i], p.Options, acts)
-		if errors.Is(r.Results[i].Err, errBusy) {
+		if r.Results[i].busy {
 			mu.Lock()
+			defer mu.Unlock()
 			busy = append(busy, i)
-			mu.Unlock()
 			return
 		}
 		m.tellDone(&r.Results[i], acts, false)
 	})
 	slices.Sort(busy)
-	m.each(len(busy), func(k int) {
-		i := busy[k]
-		r.Results[i] = m.workBusy(ctx, &p.Certificates[i], p.Options, acts)
+	m.each(busy, func(i int) {
+		m.workBusy(ctx, &p.Certificates[i], p.Options, acts, &r.Results[i])
 		m.tellDone(&r.Results[i], acts, false)
 	})
 	acts.finish(ctx, m, r)
@@ -103,165 +105,80 @@ func (m *Manager) tellPublished(ctx context.Context, r *Report) {
 	}
 }
 
-// each calls do for 0..n-1 on a bounded number of goroutines.
-func (m *Manager) each(n int, do func(i int)) {
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(n, m.workers()) {
-		wg.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
+// each calls do for each of the indexes, in their order, on a bounded number of
+// goroutines.
+func (m *Manager) each(indexes []int, do func(i int)) {
+	var g errgroup.Group
+	g.SetLimit(m.workers())
+	for _, i := range indexes {
+		g.Go(func() error { do(i); return nil })
 	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
+	_ = g.Wait() // never an error
 }
 
-// workBusy waits for a lease that somebody else holds: until it is free, dead,
-// or has moved without an end for ttl + 5 s.
-func (m *Manager) workBusy(ctx context.Context, c *CertificatePlan, opt PlanOptions, acts *activations) Result {
+const (
+	// busyPause is how often a certificate that another process works on is looked at.
+	busyPause = 200 * time.Millisecond
+	// busyWait is how long it is waited for: a lease that does not move is dead by then.
+	busyWait = leaseTTL + 5*time.Second
+)
+
+// workBusy does the work on a certificate that another process works on, once
+// the lease is free or dead. It adds to res, which holds what was done before.
+func (m *Manager) workBusy(ctx context.Context, c *CertificatePlan, opt PlanOptions, acts *activations, res *Result) {
 	start := time.Now()
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(busyPause)
 	defer tick.Stop()
 	for {
-		res := m.work(ctx, c, opt, acts)
-		if !errors.Is(res.Err, errBusy) {
-			return res
+		before := *res
+		*res = m.work(ctx, c, opt, acts)
+		res.Issued = res.Issued || before.Issued
+		res.Deployed = append(before.Deployed, res.Deployed...)
+		if !res.busy {
+			return
 		}
-		if time.Since(start) > leaseTTL+5*time.Second {
-			res.Err = inkan.Errorf(inkan.Pending, "certificate "+c.Name, "%w%s", errBusy, busyWords(res.Waits))
-			return res
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			res.Err = ctx.Err()
-			return res
+		if err := m.awaitLease(ctx, c.Name, start, tick.C); err != nil {
+			res.Err = err
+			if errors.Is(err, errBusy) {
+				res.Err = inkan.Errorf(inkan.Pending, "certificate "+c.Name, "%w%s", errBusy, busyWords(res.Waits))
+			}
+			return
 		}
 	}
 }
+
+// awaitLease waits until the state of a certificate changes or its lease is dead;
+// [errBusy] if neither happens in time. It reads one value at each look.
+func (m *Manager) awaitLease(ctx context.Context, name string, start time.Time, tick <-chan time.Time) error {
+	var first inkan.Rev
+	for looks := 0; ; looks++ {
+		if time.Since(start) > busyWait {
+			return errBusy
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		st, err := state.Load[inkan.State](ctx, m.Store, state.StateKey(name))
+		switch {
+		case err != nil:
+			return state.DamagedHint(err)
+		case looks == 0:
+			first = st.Rev
+		}
+		if m.holder(name, st.Value.Lease) != leaseHeld || st.Rev != first {
+			return nil
+		}
+	}
+}
+
+// errBusy reports that another process works on a certificate.
+var errBusy = errors.New("another process works on it")
 
 func busyWords(waits []Step) string {
 	if len(waits) == 0 {
 		return ""
 	}
 	return ": " + waits[0].Reason
-}
-
-// work does everything that can be done for one certificate now.
-func (m *Manager) work(ctx context.Context, c *CertificatePlan, opt PlanOptions, acts *activations) (res Result) {
-	start := time.Now()
-	res.Name = c.Name
-	defer func() { res.Took = time.Since(start) }()
-	if c.Err != nil {
-		res.Err = c.Err
-		return res
-	}
-	dead := false      // issuing failed: only deployments are left to do
-	var failed []error // what was tried before the way that was taken
-	for ctx.Err() == nil {
-		o, err := m.observe(ctx, c.Name)
-		if err != nil {
-			res.Err = errors.Join(res.Err, err)
-			return res
-		}
-		if o.RequestErr != nil {
-			res.Err = errors.Join(res.Err, o.RequestErr)
-			return res
-		}
-		now := m.now()
-		res.Version = o.Version
-		steps := PlanCertificate(o, opt, now)
-		steps = slices.DeleteFunc(steps, func(s Step) bool { // the end of the run activates and records them
-			return s.Action == ActionDeploy && acts.waiting(c.Name, s.Target)
-		})
-		i := slices.IndexFunc(steps, func(s Step) bool {
-			return s.Action != ActionWait && (!dead || s.Action == ActionDeploy)
-		})
-		if i < 0 {
-			res.Waits = steps
-			for _, s := range steps {
-				if s.busy {
-					res.Err = errBusy
-					return res
-				}
-				if !s.At.IsZero() && (res.Next.IsZero() || s.At.Before(res.Next)) {
-					res.Next = s.At
-				}
-			}
-			if !acts.waiting(c.Name, "") {
-				res.Err = errors.Join(res.Err, m.tidyHostDue(ctx, c, o, res.Deployed))
-			}
-			res.Err = errors.Join(res.Err, m.tidyDue(ctx, c, o, now))
-			return res
-		}
-		s := steps[i]
-		m.log().LogAttrs(ctx, logDecision, "step", logName(c.Name), logAction(s), logReason(s))
-		switch s.Action {
-		case ActionIssue, ActionRenew, ActionResume:
-			m.noteDamage(ctx, o)
-			var published bool
-			published, err = m.attempt(ctx, c, o, s)
-			res.Issued = res.Issued || published
-			if next, ok := errors.AsType[*errAlternative](err); ok {
-				m.log().Info("it failed, and another way is tried", logName(c.Name), logError(next.error), slog.String("next", next.reason))
-				m.progress(c.Name, next.reason)
-				failed = append(failed, next.error)
-				continue
-			}
-			opt.Force, opt.Asked, opt.Advice = false, false, false
-			if dead = err != nil; dead {
-				res.Err = errors.Join(append([]error{res.Err}, failed...)...)
-			}
-		case ActionLook:
-			err = m.look(ctx, o)
-			opt.Advice = false
-			dead = err != nil // it would be asked again and again
-		case ActionTidy:
-			err = m.tidy(ctx, o)
-			dead = err != nil
-		case ActionDelete:
-			err = m.finishDelete(ctx, o)
-			dead = err != nil
-		case ActionDeploy:
-			var done []string
-			done, err = m.deploy(ctx, c, o, steps[i:], opt, acts)
-			res.Deployed = append(res.Deployed, done...)
-			opt.Redeploy = false
-			if err != nil {
-				opt.DeployOnly, opt.Asked = true, false
-				res.Err = errors.Join(res.Err, err)
-				o2, err2 := m.observe(ctx, c.Name)
-				if err2 == nil {
-					res.Version = o2.Version
-					res.Waits = PlanCertificate(o2, PlanOptions{}, m.now())
-					res.Next = earliest(res.Waits)
-				}
-				return res
-			}
-		}
-		if errors.Is(err, errBusy) {
-			res.Err = errBusy
-			return res
-		}
-		if err != nil {
-			res.Err = errors.Join(res.Err, err)
-		}
-	}
-	res.Err = errors.Join(res.Err, context.Cause(ctx))
-	return res
-}
-
-func earliest(steps []Step) time.Time {
-	var at time.Time
-	for _, s := range steps {
-		if !s.At.IsZero() && (at.IsZero() || s.At.Before(at)) {
-			at = s.At
-		}
-	}
-	return at
 }

@@ -94,7 +94,7 @@ func TestServeWhileSwitching(t *testing.T) {
 		}
 		w.advance(time.Minute)
 		newest.Add(1)
-		p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{w.req.Name}, Force: true})
+		p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(w.req.Name), Renew: true})
 		must(t, err)
 		must(t, m.Run(ctx, p).Err())
 	}

@@ -330,7 +330,7 @@ func (v *verifier) orders(ctx context.Context, name string, st state.Record[inka
 		}
 		v.add(Finding{Severity: Leftover, Name: name, Key: key, What: "an order that nobody works on; the next run cleans up after it"}, nil)
 	}
-	if running && v.m.holderOf(name, st.Value.Lease) == leaseDead {
+	if running && v.m.holder(name, st.Value.Lease) == leaseDead {
 		v.add(Finding{Severity: Leftover, Name: name, Key: st.Key, What: "an order whose process died; the next run goes on with it"}, nil)
 	}
 	return nil
@@ -390,7 +390,7 @@ func (v *verifier) deployed(ctx context.Context, key, target, name string) {
 		return
 	}
 	switch d.Value.Status {
-	case inkan.DeployFailed, inkan.DeployHeld:
+	case inkan.DeployFailed:
 		v.add(Finding{Severity: Note, Name: name, Key: key, What: fmt.Sprintf("target %s: %s", target, d.Value.Status)}, nil)
 	case inkan.DeployPending:
 		v.add(Finding{Severity: Leftover, Name: name, Key: key, What: "a deployment was interrupted; the next run repeats it"}, nil)

@@ -64,7 +64,7 @@ func renewedWorld(t *testing.T) *world {
 	if err := issue(t.Context(), m, w.req); err != nil {
 		t.Fatal(err)
 	}
-	p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{w.req.Name}, Force: true})
+	p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named(w.req.Name), Renew: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func TestDamagedFallsBack(t *testing.T) {
 }
 
 func renewAsked(ctx context.Context, m *engine.Manager, name string) error {
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{name}, Asked: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(name), ByPerson: true})
 	if err != nil {
 		return err
 	}

@@ -16,12 +16,11 @@ type Set struct {
 	Solvers   Kind[inkan.Solver]
 	DNS       Kind[inkan.DNSProvider]
 	Deployers Kind[inkan.Deployer]
-	Notifiers Kind[inkan.Notifier]
 }
 
 // Clone returns a copy: what is added to it is not added to s.
 func (s *Set) Clone() *Set {
-	return &Set{Stores: s.Stores.clone(), Solvers: s.Solvers.clone(), DNS: s.DNS.clone(), Deployers: s.Deployers.clone(), Notifiers: s.Notifiers.clone()}
+	return &Set{Stores: s.Stores.clone(), Solvers: s.Solvers.clone(), DNS: s.DNS.clone(), Deployers: s.Deployers.clone()}
 }
 
 func (k Kind[T]) clone() Kind[T] { return Kind[T]{plugins: maps.Clone(k.plugins)} }
@@ -186,7 +185,7 @@ type PluginInfo struct {
 
 // Describe returns all that there is to say about the plug-ins of the set.
 func (s *Set) Describe() []KindInfo {
-	return []KindInfo{s.Stores.info(), s.Solvers.info(), s.DNS.info(), s.Deployers.info(), s.Notifiers.info()}
+	return []KindInfo{s.Stores.info(), s.Solvers.info(), s.DNS.info(), s.Deployers.info()}
 }
 
 func (k *Kind[T]) info() KindInfo {
@@ -199,7 +198,7 @@ func (k *Kind[T]) info() KindInfo {
 
 // kindOf returns the plug-ins of the kind T in set.
 func kindOf[T any](set *Set) *Kind[T] {
-	for _, k := range []any{&set.Stores, &set.Solvers, &set.DNS, &set.Deployers, &set.Notifiers} {
+	for _, k := range []any{&set.Stores, &set.Solvers, &set.DNS, &set.Deployers} {
 		if k, ok := k.(*Kind[T]); ok {
 			return k
 		}
@@ -217,8 +216,6 @@ func kindName[T any]() string {
 		return "dns"
 	case *inkan.Deployer:
 		return "deployer"
-	case *inkan.Notifier:
-		return "notifier"
 	}
 	panic(fmt.Sprintf("plug: %s is no kind of plug-in", reflect.TypeFor[T]()))
 }

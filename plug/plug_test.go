@@ -15,9 +15,9 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// note is a notifier and, in these tests, whatever else is needed.
+// note is a deployer and, in these tests, whatever else is needed.
 type note struct {
-	inkan.Notifier
+	inkan.Deployer
 	config noteConfig
 }
 
@@ -38,7 +38,7 @@ type noteConfig struct {
 	KeyType  inkan.KeyType         `yaml:"key_type" json:"other" help:"named by its yaml tag"`
 	HMACName string                `help:"named by its field"`
 	Store    Ref[inkan.Store]      `json:"store" help:"keeps notes"`
-	More     []Ref[inkan.Notifier] `json:"more" help:"others to tell"`
+	More     []Ref[inkan.Deployer] `json:"more" help:"others to tell"`
 	Hidden   string                `json:"-"`
 	embedded
 }
@@ -69,7 +69,7 @@ type boxConfig struct {
 
 func testSet() *Set {
 	s := new(Set)
-	Add(&s.Notifiers, "note", func(_ Env, c noteConfig) (inkan.Notifier, error) { return &note{config: c}, nil })
+	Add(&s.Deployers, "note", func(_ Env, c noteConfig) (inkan.Deployer, error) { return &note{config: c}, nil })
 	Add(&s.Stores, "box", func(_ Env, c boxConfig) (inkan.Store, error) { return &box{dir: c.Dir}, nil })
 	return s
 }
@@ -77,7 +77,7 @@ func testSet() *Set {
 func openNote(t *testing.T, options string, r Resolver) (noteConfig, error) {
 	t.Helper()
 	s := testSet()
-	n, err := Open(s, &s.Notifiers, Env{}, "note", DecodeJSON([]byte(options), r))
+	n, err := Open(s, &s.Deployers, Env{}, "note", DecodeJSON([]byte(options), r))
 	if err != nil {
 		return noteConfig{}, err
 	}
@@ -104,7 +104,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("the inline store is %#v", c.Store.Value)
 	}
 	if len(c.More) != 1 || c.More[0].Value.(*note).config.Channel != "#dev" {
-		t.Errorf("the inline notifiers are %v", c.More)
+		t.Errorf("the inline deployers are %v", c.More)
 	}
 }
 
@@ -198,9 +198,9 @@ func TestNamedRefs(t *testing.T) {
 	}
 
 	s := testSet()
-	_, refs, err := Check(s, &s.Notifiers, "note", DecodeJSON([]byte(
+	_, refs, err := Check(s, &s.Deployers, "note", DecodeJSON([]byte(
 		`{"channel": "c", "store": "main", "more": ["x", {"type": "note", "channel": "d", "store": "deep"}]}`), Resolver{}))
-	want := []NamedRef{{Kind: "store", Name: "main"}, {Kind: "notifier", Name: "x"}, {Kind: "store", Name: "deep"}}
+	want := []NamedRef{{Kind: "store", Name: "main"}, {Kind: "deployer", Name: "x"}, {Kind: "store", Name: "deep"}}
 	if diff := cmp.Diff(want, refs); diff != "" || err != nil {
 		t.Errorf("named references: %v\n%s", err, diff)
 	}
@@ -276,7 +276,7 @@ func TestSecretNeverPrints(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	s := testSet()
-	options := s.Notifiers.Options("note")
+	options := s.Deployers.Options("note")
 	byName := map[string]Option{}
 	for _, o := range options {
 		byName[o.Name] = o
@@ -303,10 +303,10 @@ func TestOptions(t *testing.T) {
 	if len(options) != 17 || options[0].Name != "channel" {
 		t.Errorf("%d options, the first is %s", len(options), options[0].Name)
 	}
-	if s.Notifiers.Help("note") != "notes things" || s.Notifiers.Options("x") != nil || s.Notifiers.Help("x") != "" {
+	if s.Deployers.Help("note") != "notes things" || s.Deployers.Options("x") != nil || s.Deployers.Help("x") != "" {
 		t.Error("help")
 	}
-	if kinds := s.Describe(); len(kinds) != 5 || kinds[4].Kind != "notifier" || kinds[4].Plugins[0].Name != "note" {
+	if kinds := s.Describe(); len(kinds) != 4 || kinds[3].Kind != "deployer" || kinds[3].Plugins[0].Name != "note" {
 		t.Errorf("Describe: %v", kinds)
 	}
 }
@@ -401,7 +401,7 @@ func FuzzDecodeJSON(f *testing.F) {
 	f.Add([]byte(`{"more": [{"type": "note", "more": [{}]}], "mode": 0640}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := testSet()
-		n, err := Open(s, &s.Notifiers, Env{}, "note", DecodeJSON(data, Resolver{Secret: Unread}))
+		n, err := Open(s, &s.Deployers, Env{}, "note", DecodeJSON(data, Resolver{Secret: Unread}))
 		if err == nil && n.(*note).config.Channel == "bad" {
 			t.Error("Check was not called")
 		}

@@ -111,6 +111,36 @@ func TestImportDirections(t *testing.T) {
 	}
 }
 
+// decides are the files that decide and do nothing else (design law 9): they get
+// what was observed and an instant.
+var decides = []string{"plan", "renewal", "retry", "fallback", "status"}
+
+// TestDecisionsArePure: what decides cannot wait for anything, and reads neither
+// a Store nor a clock.
+func TestDecisionsArePure(t *testing.T) {
+	for _, name := range decides {
+		files := token.NewFileSet()
+		f, err := parser.ParseFile(files, filepath.Join("..", "engine", name+".go"), nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range f.Imports {
+			switch path := strings.Trim(imp.Path.Value, `"`); {
+			case path == "context", path == "os", strings.HasPrefix(path, "net"), path == module+"/internal/state":
+				t.Errorf("engine/%s.go decides, and imports %s", name, path)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains([]string{"Now", "Since", "Until", "Sleep", "After"}, s.Sel.Name) {
+					t.Errorf("%s: it reads the clock with time.%s", files.Position(s.Pos()), s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
 // refused says why a package may not import another, or "".
 func refused(path, top, imp string) string {
 	toPath, toTop, ours := place(imp)

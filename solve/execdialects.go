@@ -14,7 +14,7 @@ import (
 
 // maxHookOutput is how much of what certbot's auth hook prints is kept for its
 // clean-up: in base64 it fits into an Undo.
-const maxHookOutput = 2900
+const maxHookOutput = 750
 
 // hookUndo is what a hook printed.
 type hookUndo struct {

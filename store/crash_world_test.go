@@ -125,7 +125,7 @@ func (s *scene) issue(m *engine.Manager) error {
 	if _, err := m.Record(ctx, s.req, inkan.OriginCLI); err != nil {
 		return err
 	}
-	p, err := m.Plan(ctx, engine.PlanOptions{Names: []string{s.req.Name}, Asked: true})
+	p, err := m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(s.req.Name), ByPerson: true})
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (s *site) renewForEver(ctx context.Context) error {
 	if _, err := s.manager.Record(ctx, s.request, inkan.OriginAPI); err != nil {
 		return err
 	}
-	return s.manager.Keep(ctx, func(r *engine.Report, err error) {
+	return s.manager.Maintain(ctx, func(r *engine.Report, err error) {
 		if err := errors.Join(err, r.Err()); err != nil {
 			slog.Error("renewal failed", "error", err, "hints", inkan.HintsOf(err))
 		}

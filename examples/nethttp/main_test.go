@@ -63,7 +63,7 @@ func TestServesAndRenews(t *testing.T) {
 	if got := first.DNSNames; len(got) != 2 {
 		t.Errorf("the certificate is for %v", got)
 	}
-	plan, err := s.manager.Plan(ctx, engine.PlanOptions{Names: []string{"site"}, Force: true})
+	plan, err := s.manager.Plan(ctx, engine.PlanOptions{Scope: engine.Named("site"), Renew: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func TestF06Everything(t *testing.T) {
 							_, err = m.Record(ctx, r, inkan.OriginCLI)
 						case 1:
 							var p *engine.Plan
-							if p, err = m.Plan(ctx, engine.PlanOptions{Names: []string{name}, Asked: true, Force: true}); err == nil {
+							if p, err = m.Plan(ctx, engine.PlanOptions{Scope: engine.Named(name), ByPerson: true, Renew: true}); err == nil {
 								err = m.Run(ctx, p).Err()
 							}
 						case 2:
@@ -224,7 +224,7 @@ func TestF07OneAccount(t *testing.T) {
 			if _, errs[i] = m.Record(t.Context(), r, inkan.OriginCLI); errs[i] != nil {
 				return
 			}
-			p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{r.Name}, Asked: true})
+			p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named(r.Name), ByPerson: true})
 			if err != nil {
 				errs[i] = err
 				return

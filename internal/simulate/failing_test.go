@@ -102,7 +102,7 @@ func TestG08ThreeYearsOfFailure(t *testing.T) {
 
 		// A person asks: once, and it stays held.
 		ask := func() {
-			p, err := m.Plan(t.Context(), engine.PlanOptions{Names: []string{"a.example"}, Asked: true})
+			p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.Named("a.example"), ByPerson: true})
 			if err != nil {
 				t.Fatal(err)
 			}

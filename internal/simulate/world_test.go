@@ -244,7 +244,7 @@ func (i *modelIssuer) call(what, name string, f func() error) error {
 	return f()
 }
 
-// ClockSkew implements inkan.Clock.
+// ClockSkew implements inkan.SkewMeter.
 func (i *modelIssuer) ClockSkew() (time.Duration, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -40,7 +40,6 @@ func Run(t *testing.T, open func(t *testing.T) Target) {
 		{"FailureLeavesPrevious", failure},
 		{"NothingToDeploy", nothing},
 		{"ManyCertificatesAtOnce", many},
-		{"Remove", remove},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.test(t, &suite{open(t), ca}) })
@@ -165,24 +164,4 @@ func many(t *testing.T, s *suite) {
 	for _, list := range versions {
 		s.serves(t, list[rounds-1])
 	}
-}
-
-func remove(t *testing.T, s *suite) {
-	remover, ok := s.Deployer.(inkan.Remover)
-	if !ok {
-		t.Skip("the deployer has nothing to remove")
-	}
-	gone, stays := s.ca.Version(t, "gone", 1), s.ca.Version(t, "stays", 1)
-	r := s.must(t, gone, nil, nil)
-	s.must(t, stays, nil, nil)
-	for range 2 { // absent is success
-		if err := remover.Remove(t.Context(), r); err != nil {
-			t.Fatalf("Remove: %v", err)
-		}
-		if got := s.Served(t, "gone"); got != (inkan.Fingerprint{}) {
-			t.Errorf("after Remove the target has %s in place", got)
-		}
-		s.serves(t, stays)
-	}
-	s.must(t, gone, nil, nil)
 }
