@@ -162,15 +162,14 @@ func urlIn(name string) func(string) (string, error) {
 	}
 }
 
-var accountURL = regexp.MustCompile(`(?m)^ACCOUNT_URL=['"]?([^'"\s]+)['"]?$`)
-
 // urlInConf finds the account's URL in the ca.conf of acme.sh, which is not run.
 func urlInConf(dir string) (string, error) {
 	data, err := readSmall(filepath.Join(dir, "ca.conf"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
-	if m := accountURL.FindSubmatch(data); m != nil {
+	line := regexp.MustCompile(`(?m)^ACCOUNT_URL=['"]?([^'"\s]+)['"]?$`)
+	if m := line.FindSubmatch(data); m != nil {
 		return string(m[1]), nil
 	}
 	return "", nil

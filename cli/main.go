@@ -13,7 +13,9 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/inkan-acme/inkan/plug"
 )
@@ -21,13 +23,28 @@ import (
 // Main is what main does: it runs the command that this process was called with,
 // until it ends or the process is asked to, and returns the exit status.
 func Main(set *plug.Set) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	return Run(untilAsked{sync.OnceValue(catchSignals)}, set, os.Stdin, os.Stdout, os.Stderr, os.Environ(), os.Args[1:])
+}
+
+// untilAsked is a context that ends when the process is asked to end. It catches
+// signals from the first look at it, which every store, CA and plug-in takes
+// before it changes anything. A command that only prints takes none: catching
+// signals is a tenth of its CPU.
+type untilAsked struct{ ctx func() context.Context }
+
+func (u untilAsked) Deadline() (time.Time, bool) { return u.ctx().Deadline() }
+func (u untilAsked) Done() <-chan struct{}       { return u.ctx().Done() }
+func (u untilAsked) Err() error                  { return u.ctx().Err() }
+func (u untilAsked) Value(key any) any           { return u.ctx().Value(key) }
+
+// catchSignals is for the rest of the process: there is no way back.
+func catchSignals() context.Context {
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// Who reads our output may go away in the middle of an order (reliability
 	// J07): writing then fails, and the work goes on. Caught, not ignored: what
 	// is ignored here would be in our children too.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return Run(ctx, set, os.Stdin, os.Stdout, os.Stderr, os.Environ(), os.Args[1:])
+	return ctx
 }
 
 // Run runs one command and returns its exit status (docs/reference/exit-status.md).

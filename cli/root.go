@@ -92,10 +92,19 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	f.BoolVarP(&a.Quiet, "quiet", "q", false, "write nothing but errors")
 	f.CountVarP(&a.verbose, "verbose", "v", "tell more; twice tells every decision")
 	f.BoolVar(&a.detailed, "detailed-exitcode", false, "exit with 0 if something changed, 2 if not, 1 on failure, 64 on wrong usage")
-	grouped(cmd, groupDaily, "certificates", a.issueCommand(), a.renewCommand(), a.listCommand(), a.showCommand(), a.planCommand(),
-		a.reconfigureCommand(), a.deployCommand(), a.revokeCommand(), a.deleteCommand())
-	grouped(cmd, groupConfig, "from a configuration file", a.applyCommand(), a.configCommand())
-	grouped(cmd, groupMore, "more", a.accountCommand(), a.caCommand(), a.dnsCommand(), a.snippetCommand(), a.pluginsCommand(), a.completionCommand(), a.doctorCommand(), a.fsckCommand(), a.versionCommand())
+	cmd.AddGroup(&cobra.Group{ID: groupDaily, Title: "certificates"}, &cobra.Group{ID: groupConfig, Title: "from a configuration file"},
+		&cobra.Group{ID: groupMore, Title: "more"})
+	list := a.commands()
+	// One that is called by its name is made alone. The others are there for
+	// help, completion and who mistypes a name.
+	if i := slices.IndexFunc(list, func(c command) bool { return len(a.args) > 0 && c.name == a.args[0] }); i >= 0 {
+		list = list[i : i+1]
+	}
+	for _, c := range list {
+		made := c.make()
+		made.GroupID = c.group
+		cmd.AddCommand(made)
+	}
 	cmd.AddCommand(a.generateCommand())
 	cmd.SetHelpCommand(&cobra.Command{Use: "help", Hidden: true, Args: cobra.ArbitraryArgs, RunE: func(_ *cobra.Command, args []string) error {
 		about, rest, err := cmd.Find(args)
@@ -109,15 +118,48 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	return cmd
 }
 
+// command is a command right below inkan, before it is made.
+type command struct {
+	group, name string
+	make        func() *cobra.Command
+}
+
+func (a *app) commands() []command {
+	return []command{
+		{groupDaily, "issue", a.issueCommand},
+		{groupDaily, "renew", a.renewCommand},
+		{groupDaily, "list", a.listCommand},
+		{groupDaily, "show", a.showCommand},
+		{groupDaily, "plan", a.planCommand},
+		{groupDaily, "reconfigure", a.reconfigureCommand},
+		{groupDaily, "deploy", a.deployCommand},
+		{groupDaily, "revoke", a.revokeCommand},
+		{groupDaily, "delete", a.deleteCommand},
+		{groupConfig, "apply", a.applyCommand},
+		{groupConfig, "config", a.configCommand},
+		{groupMore, "account", a.accountCommand},
+		{groupMore, "ca", a.caCommand},
+		{groupMore, "dns", a.dnsCommand},
+		{groupMore, "snippet", a.snippetCommand},
+		{groupMore, "plugins", a.pluginsCommand},
+		{groupMore, "completion", a.completionCommand},
+		{groupMore, "doctor", a.doctorCommand},
+		{groupMore, "fsck", a.fsckCommand},
+		{groupMore, "version", a.versionCommand},
+	}
+}
+
 // joinListenAddress lets --standalone ADDR and --tls-alpn ADDR be written with a
 // space although the address may be left out: what follows is an address if it is "port" or
 // "host:port". No name that can be in a certificate looks like that.
 func joinListenAddress(args []string) []string {
-	address := regexp.MustCompile(`^((\[[0-9a-fA-F:.]*\]|[^:\[\]]*):)?[0-9]+$`)
+	isAddress := func(s string) bool {
+		return regexp.MustCompile(`^((\[[0-9a-fA-F:.]*\]|[^:\[\]]*):)?[0-9]+$`).MatchString(s)
+	}
 	out, listens := slices.Clone(args), listenFlags()
 	for i := 0; i+1 < len(out) && out[i] != "--"; i++ {
 		flag := strings.TrimPrefix(out[i], "--")
-		if listens[flag] != "" && out[i] != flag && address.MatchString(out[i+1]) {
+		if listens[flag] != "" && out[i] != flag && isAddress(out[i+1]) {
 			addr := out[i+1]
 			if !strings.Contains(addr, ":") {
 				addr = ":" + addr

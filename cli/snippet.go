@@ -149,10 +149,10 @@ func (a *app) thumbprint(ctx context.Context, r *requestFlags) (string, error) {
 
 // What becomes part of a configuration has no character that means something
 // there.
-var (
-	plainPath = regexp.MustCompile(`^/[A-Za-z0-9/._~+@,=-]*$`)
-	plainHost = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-)
+
+func plainPath(s string) bool { return regexp.MustCompile(`^/[A-Za-z0-9/._~+@,=-]*$`).MatchString(s) }
+
+func plainHost(s string) bool { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`).MatchString(s) }
 
 var errStrange = errors.New("it has characters that would need quotes in a configuration")
 
@@ -166,7 +166,7 @@ func snippetURL(s string) (string, error) {
 		return "", errors.New("it must begin with https:// or http:// and name a host")
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.ForceQuery:
 		return "", errors.New("it may only have a host and a path")
-	case u.Path != "" && !plainPath.MatchString(u.EscapedPath()):
+	case u.Path != "" && !plainPath(u.EscapedPath()):
 		return "", errStrange
 	}
 	if err := checkHost(u.Hostname(), u.Port()); err != nil {
@@ -187,7 +187,7 @@ func snippetDir(s string) (string, error) {
 	if !strings.HasPrefix(s, "/") {
 		return "", errors.New("it must be an absolute path")
 	}
-	if !plainPath.MatchString(s) {
+	if !plainPath(s) {
 		return "", errStrange
 	}
 	return s, nil
@@ -197,7 +197,7 @@ func checkHost(host, port string) error {
 	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || n == 0) {
 		return errors.New("its port is no number from 1 to 65535")
 	}
-	if !plainHost.MatchString(host) && net.ParseIP(host) == nil {
+	if !plainHost(host) && net.ParseIP(host) == nil {
 		return errStrange
 	}
 	return nil

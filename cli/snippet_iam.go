@@ -37,6 +37,7 @@ names it is every name that begins with _acme-challenge, without --zone every
 zone of the account.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, names []string) error {
+			zoneID := regexp.MustCompile(`^Z[A-Z0-9]{1,31}$`)
 			for _, z := range zones {
 				if !zoneID.MatchString(z) {
 					return usageError{errors.New("--zone " + inkan.Printable(z, 60) + " is no id of a hosted zone, such as Z0123456789ABCDEFGHIJ")}
@@ -72,7 +73,8 @@ to http-01 challenges there (challenges).`,
 		Args: someArgs(1, 1, "the bucket, with the prefix of the store if it has one"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			bucket, prefix, _ := strings.Cut(args[0], "/")
-			if !bucketName.MatchString(bucket) || prefix != "" && !plainPath.MatchString("/"+prefix) {
+			bucketName := regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+			if !bucketName.MatchString(bucket) || prefix != "" && !plainPath("/"+prefix) {
 				return usageError{errors.New(inkan.Printable(args[0], 100) + " is no bucket with a prefix, such as certificates/inkan")}
 			}
 			if prefix != "" && !strings.HasSuffix(prefix, "/") {
@@ -93,8 +95,3 @@ to http-01 challenges there (challenges).`,
 	_ = cmd.RegisterFlagCompletionFunc("access", cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
 	return cmd
 }
-
-var (
-	zoneID     = regexp.MustCompile(`^Z[A-Z0-9]{1,31}$`)
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-)

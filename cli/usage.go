@@ -17,15 +17,6 @@ const (
 	groupMore   = "more"
 )
 
-// grouped adds commands to root in groups.
-func grouped(root *cobra.Command, group, title string, commands ...*cobra.Command) {
-	root.AddGroup(&cobra.Group{ID: group, Title: title})
-	for _, c := range commands {
-		c.GroupID = group
-		root.AddCommand(c)
-	}
-}
-
 // usage writes how a command is called, in lines that fit the terminal.
 func (a *app) usage(cmd *cobra.Command) error {
 	w := cmd.OutOrStdout()

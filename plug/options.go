@@ -94,8 +94,8 @@ type field struct {
 }
 
 // fieldsOf lists the options of a struct type. A struct that cannot be
-// described is a mistake in the program, so it panics; plug.Add does so while
-// the table of plug-ins is built.
+// described is a mistake in the program, so it panics; Set.Describe does so for
+// the whole table of plug-ins.
 func fieldsOf(t reflect.Type) []field {
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("plug: options must be a struct, not %s", t))

@@ -38,8 +38,9 @@ type plugin[T any] struct {
 
 // Add adds a plug-in: its name and its constructor. What the constructor's
 // second argument is tagged with is the description of its options (see
-// [Option]). A name or a struct that cannot be is a mistake in the program, so
-// Add panics.
+// [Option]). A name that cannot be is a mistake in the program, so Add panics.
+// A struct that cannot be is one too. Add runs at each start and does not look
+// into the struct: [Set.Describe] does and panics, so a test calls it once.
 func Add[T, C any](k *Kind[T], name string, build func(Env, C) (T, error)) {
 	if err := inkan.CheckName(name); err != nil {
 		panic(fmt.Sprintf("plug: %v", err))
@@ -47,7 +48,6 @@ func Add[T, C any](k *Kind[T], name string, build func(Env, C) (T, error)) {
 	if _, ok := k.plugins[name]; ok {
 		panic(fmt.Sprintf("plug: two plug-ins %q", name))
 	}
-	OptionsOf(new(C)) // panics on what cannot be decoded
 	if k.plugins == nil {
 		k.plugins = map[string]plugin[T]{}
 	}
@@ -183,7 +183,8 @@ type PluginInfo struct {
 	Options   []Option `json:"options"`
 }
 
-// Describe returns all that there is to say about the plug-ins of the set.
+// Describe returns all that there is to say about the plug-ins of the set. It
+// panics on options that cannot be decoded.
 func (s *Set) Describe() []KindInfo {
 	return []KindInfo{s.Stores.info(), s.Solvers.info(), s.DNS.info(), s.Deployers.info()}
 }

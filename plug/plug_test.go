@@ -320,7 +320,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestAddRefusesMistakes(t *testing.T) {
+func TestMistakesPanic(t *testing.T) {
 	type badType struct {
 		C chan int `json:"c"`
 	}
@@ -350,10 +350,12 @@ func TestAddRefusesMistakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			defer func() {
 				if recover() == nil {
-					t.Error("Add took it")
+					t.Error("it was taken")
 				}
 			}()
-			add(testSet())
+			s := testSet()
+			add(s)
+			s.Describe()
 		})
 	}
 }
