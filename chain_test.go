@@ -147,3 +147,9 @@ func FuzzParseChain(f *testing.F) {
 		}
 	})
 }
+
+var chainNow = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+const day = 24 * time.Hour
+
+var errTime = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)

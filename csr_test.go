@@ -91,3 +91,32 @@ func TestCSRBroken(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseCSR: what is accepted names canonical identifiers and nothing else.
+func FuzzParseCSR(f *testing.F) {
+	ids := []Identifier{{DNS, "a.example"}, {IP, "192.0.2.1"}}
+	der, err := NewCSR(testKey(f, ECDSAP256), ids)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(der)
+	f.Add([]byte("-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"))
+	f.Add([]byte("-----BEGIN CERTIFICATE\x1b-----\nAAAA\n-----END CERTIFICATE\x1b-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		der, ids, kt, err := ParseCSR(data)
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), hidden) {
+				t.Errorf("error %q", err)
+			}
+			return
+		}
+		if len(der) == 0 || !kt.Valid() {
+			t.Errorf("key type %q of %d bytes", kt, len(der))
+		}
+		for _, id := range ids {
+			if again, err := ParseIdentifier(id.Value); err != nil || again != id {
+				t.Errorf("identifier %v reads as %v, %v", id, again, err)
+			}
+		}
+	})
+}

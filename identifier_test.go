@@ -300,3 +300,21 @@ func FuzzParseIdentifier(f *testing.F) {
 		}
 	})
 }
+
+// The example of draft-ietf-acme-dns-account-label section 3.2.
+func TestDNSAccountLabel(t *testing.T) {
+	if got := DNSAccountLabel("https://example.com/acme/acct/ExampleAccount"); got != "_ujmmovf2vn55tgye._acme-challenge" {
+		t.Error(got)
+	}
+}
+
+func dnsIDs(names ...string) []Identifier {
+	ids := make([]Identifier, len(names))
+	for i, n := range names {
+		var err error
+		if ids[i], err = ParseIdentifier(n); err != nil {
+			panic(err)
+		}
+	}
+	return ids
+}

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -197,4 +198,100 @@ func TestStoredKey(t *testing.T) {
 	if got := fmt.Sprintf("%v", (*StoredKey)(nil)); strings.Contains(got, "x") {
 		t.Error(got)
 	}
+}
+
+// A form that this machine cannot open is named, what an opener says is passed on
+// with its kind, and a key other than the stored one is refused.
+func TestKeyOpener(t *testing.T) {
+	ctx := t.Context()
+	key, other := testKey(t, ECDSAP256), testKey(t, ECDSAP256)
+	plain, err := StorePlain(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed := &StoredKey{Form: "age", Data: []byte("secret"), SPKI: plain.SPKI}
+	use := KeyUse{Name: "www"}
+	opens := func(k *PrivateKey, err error) KeyOpener {
+		return func(_ context.Context, s *StoredKey, u KeyUse) (*PrivateKey, error) {
+			if s != sealed || u != use {
+				t.Errorf("asked to open %v for %v", s, u)
+			}
+			return k, err
+		}
+	}
+	for _, c := range []struct {
+		what string
+		open KeyOpener
+		key  *StoredKey
+		want string // in the error; "" for none
+		kind Kind
+	}{
+		{"plain without an opener", nil, plain, "", 0},
+		{"plain beside an opener", opens(nil, errors.New("not asked")), plain, "", 0},
+		{"not a key", nil, &StoredKey{Form: PlainKey, Data: []byte("x")}, "no private key", Operator},
+		{"without an opener", nil, sealed, `private key of www: it is stored in the form "age", which this machine cannot open`, Operator},
+		{"opened", opens(key, nil), sealed, "", 0},
+		{"another key", opens(other, nil), sealed, "another key", Bug},
+		{"refused", opens(nil, Errorf(Rejected, "kms", "denied")), sealed, "denied", Rejected},
+	} {
+		got, err := c.open.Open(ctx, c.key, use)
+		switch {
+		case c.want == "" && (err != nil || !samePublic(got, key)):
+			t.Errorf("%s: %v", c.what, err)
+		case c.want != "" && (err == nil || KindOf(err) != c.kind || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret")):
+			t.Errorf("%s: %v of kind %v", c.what, err, KindOf(err))
+		}
+	}
+}
+
+func samePublic(a, b *PrivateKey) bool {
+	x, errX := SPKIHash(a.Public())
+	y, errY := SPKIHash(b.Public())
+	return errX == nil && errY == nil && x == y
+}
+
+// FuzzParseKey: an error that holds nothing of the input, or a key of a kind that
+// is known and reads back as itself.
+func FuzzParseKey(f *testing.F) {
+	for _, kt := range []KeyType{ECDSAP256, Ed25519} {
+		data, err := testKey(f, kt).PEM()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n"))
+	f.Add([]byte("-----BEGIN RSA PRIVATE KEY-----\n\n-----END RSA PRIVATE KEY-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		k, err := ParseKey(data)
+		if err != nil {
+			if KindOf(err) != Operator || len(err.Error()) > 200 || strings.ContainsFunc(err.Error(), hidden) {
+				t.Errorf("error %q of kind %v", err, KindOf(err))
+			}
+			return
+		}
+		again, err := k.PEM()
+		if err != nil {
+			t.Fatal(err)
+		}
+		k2, err := ParseKey(again)
+		if err != nil {
+			t.Fatalf("written again it is refused: %v", err)
+		}
+		a, errA := SPKIHash(k.Public())
+		b, errB := SPKIHash(k2.Public())
+		if errA != nil || errB != nil || a != b {
+			t.Errorf("it reads back as another key: %v %v", errA, errB)
+		}
+	})
+}
+
+func testKey(t testing.TB, kt KeyType) *PrivateKey {
+	t.Helper()
+	k, err := GenerateKey(kt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }

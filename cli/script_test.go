@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 // another secret.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("..", "testdata", "script"),
+		Dir: filepath.Join("testdata", "script"),
 		Setup: func(env *testscript.Env) error {
 			s := &story{}
 			env.Values[storyKey{}] = s

@@ -27,7 +27,7 @@ func oldWorld(t *testing.T) (*world, *engine.Manager, *[]string, func() int) {
 	t.Helper()
 	w := newWorld(t)
 	w.clock = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
-	archive, err := txtar.ParseFile("../testdata/state-986a0bf.txtar")
+	archive, err := txtar.ParseFile("testdata/state-986a0bf.txtar")
 	must(t, err)
 	for _, f := range archive.Files {
 		where, key, _ := strings.Cut(f.Name, "/")
