@@ -163,7 +163,7 @@ func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) erro
 	next := d.rec.Value
 	token := next.Lease.Token
 	next.Lease, next.At = nil, now
-	e := inkan.Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.o.Version.ID, d.target, next.Want, next.Attempts), At: now, Name: name, N: next.Want, Target: d.target}
+	e := inkan.Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.o.Version.ID, state.Sum([]byte(d.target))[:8], next.Want, next.Attempts), At: now, Name: name, N: next.Want, Target: d.target}
 	if cause == nil {
 		next.Status, next.Accepted, next.Version = inkan.DeployAccepted, next.Want, d.o.Version.Dir()
 		next.Receipt, next.Options, next.Attempts = d.receipt, d.options, 0

@@ -16,29 +16,47 @@ const eventStamp = "20060102/150405.000"
 
 // EventKey is the key of an event. It is made of the fact alone, so that a
 // repeat after a crash is the same key. Kind and certificate stand in it, so that
-// who looks for some events need not read the others.
+// who looks for some events need not read the others. It is one element behind
+// the day: a directory for each event would be a write more for each on files.
 func EventKey(e inkan.Event) string {
-	return fmt.Sprintf("%s%s/%s/%s/%s", FamilyEvents, e.At.UTC().Truncate(time.Millisecond).Format(eventStamp), e.ID, e.Kind, e.Name)
+	return fmt.Sprintf("%s%s-%s_%s_%s", FamilyEvents, e.At.UTC().Truncate(time.Millisecond).Format(eventStamp), e.ID, e.Kind, nameInKey(e.Name))
+}
+
+// nameInKey is a name as it stands in the key of an event: an element of a key
+// has room for 255 bytes, and a name may have 200.
+func nameInKey(name string) string {
+	const room = 150
+	if len(name) <= room {
+		return name
+	}
+	return name[:room-17] + "_" + Sum([]byte(name))[:16]
 }
 
 // eventInKey is what the key of an event says. Keys that were written before
 // 2026-11-29 say only when: <time>-<id>.
 type eventInKey struct {
 	kind inkan.EventKind
-	name string
-	old  bool
+	name string // see nameInKey
+	old  bool   // the value tells
 }
 
 func parseEventKey(key string) (e eventInKey, ok bool) {
-	parts := strings.Split(strings.TrimPrefix(key, FamilyEvents), "/")
-	switch len(parts) {
-	case 2:
-		return eventInKey{old: true}, len(parts[1]) > len("150405.000-")
-	case 5:
-		return eventInKey{kind: inkan.EventKind(parts[3]), name: parts[4]}, true
+	_, last, ok := strings.Cut(strings.TrimPrefix(key, FamilyEvents), "/")
+	if !ok || strings.Contains(last, "/") || len(last) <= len("150405.000-") {
+		return e, false
 	}
-	return e, false
+	_, behind, _ := strings.Cut(last, "_")
+	kind, name, ok := strings.Cut(behind, "_")
+	if !ok || !slices.Contains(eventKinds, inkan.EventKind(kind)) {
+		return eventInKey{old: true}, true
+	}
+	return eventInKey{kind: inkan.EventKind(kind), name: name}, true
 }
+
+// eventKinds are the kinds that a key may name. An older key with the name of a
+// target in it has none of them there.
+var eventKinds = []inkan.EventKind{inkan.EventIssued, inkan.EventFailed, inkan.EventDeployed, inkan.EventDeployFailed, inkan.EventRevoked,
+	inkan.EventDeleted, inkan.EventSuperseded, inkan.EventDamaged, inkan.EventNoAdvice}
 
 // WriteEvent creates the event at [EventKey].
 func WriteEvent(ctx context.Context, s inkan.Store, e inkan.Event) error {
@@ -57,6 +75,11 @@ func (w Wanted) takes(kind inkan.EventKind, name string) bool {
 	return (w.Name == "" || w.Name == name) && (len(w.Kinds) == 0 || slices.Contains(w.Kinds, kind))
 }
 
+// mayTake reports whether an event with such a key may be wanted.
+func (w Wanted) mayTake(in eventInKey) bool {
+	return (w.Name == "" || nameInKey(w.Name) == in.name) && (len(w.Kinds) == 0 || slices.Contains(w.Kinds, in.kind))
+}
+
 // Events yields the events from the instant since on that are wanted, oldest
 // first. It reads no other value, but for those whose key does not tell.
 func Events(ctx context.Context, s inkan.Store, since time.Time, want Wanted) iter.Seq2[inkan.Event, error] {
@@ -71,7 +94,7 @@ func Events(ctx context.Context, s inkan.Store, since time.Time, want Wanted) it
 				return
 			}
 			in, ok := parseEventKey(key)
-			if !ok || !in.old && !want.takes(in.kind, in.name) {
+			if !ok || !in.old && !want.mayTake(in) {
 				continue
 			}
 			r, err := Load[inkan.Event](ctx, s, key)

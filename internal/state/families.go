@@ -72,7 +72,7 @@ func Families() []Family {
 			Loss: Rebuilt, record: as(func() any { return new(Bucket) })},
 		{Name: FamilyDue, Store: InStore, Pattern: "cert/<shard>/<yyyymmdd>/<hh>/<mmss>-<name>-<8 hex>", Holds: "ordered index of what to look at; the shard is `0`, and any is read", Lives: "until it is met",
 			Loss: Rebuilt, record: as(func() any { return new(struct{}) }), certificate: dueName(CertQueue)},
-		{Name: FamilyEvents, Store: InStore, Pattern: "<yyyymmdd>/<hhmmss.mmm>/<id>/<kind>/<name>", Holds: "history, created once; the time is that of the fact, so a repeat after a crash is the same key", Lives: "for ever, so far",
+		{Name: FamilyEvents, Store: InStore, Pattern: "<yyyymmdd>/<hhmmss.mmm>-<id>_<kind>_<name>", Holds: "history, created once; the time is that of the fact, so a repeat after a crash is the same key", Lives: "for ever, so far",
 			Read: true, Loss: Forgotten, record: as(func() any { return new(inkan.Event) })},
 		{Name: FamilyDamaged, Store: InStore, Pattern: "<key>-<8 hex>", Holds: "copy of a value whose checksum failed", Lives: "until somebody deletes it", Raw: true},
 		{Name: ".well-known/", Store: InStore, Pattern: "acme-challenge/<token>", Holds: "answer to http-01 (solver `http-01`)", Lives: "while the order runs", Read: true, Raw: true, Loss: Forgotten},
