@@ -57,8 +57,7 @@ type Challenge struct {
 	Wildcard   bool       `json:"wildcard,omitempty"`
 	URL        string     `json:"url"`           // the challenge's URL at the CA
 	Authz      string     `json:"authorization"` // the authorization's URL at the CA
-	// Token is checked: 22 to 256 characters of base64url (RFC 8555 section
-	// 8.1). dns-persist-01 has none.
+	// Token is checked with [IsToken]. dns-persist-01 has none.
 	Token string `json:"token,omitempty"`
 	// KeyAuthorization is token + "." + thumbprint of the account key (RFC
 	// 8555 section 8.1). It is public once presented.
@@ -70,6 +69,18 @@ type Challenge struct {
 	// name one. They are the CA's word: checked to be domain names.
 	Issuers []string `json:"issuers,omitempty"`
 	Undo    Undo     `json:"undo,omitempty"`
+}
+
+// IsToken reports whether s can be the token of a challenge: 22 characters of
+// base64url at least, which is 128 bits (RFC 8555 section 8.1), and 255 at most,
+// because it becomes the name of a file.
+func IsToken(s string) bool { return len(s) >= 22 && len(s) <= 255 && IsBase64URL(s) }
+
+// IsBase64URL reports whether s is one or more characters of base64url without
+// padding (RFC 4648 section 5).
+func IsBase64URL(s string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return s != "" && strings.Trim(s, alphabet) == ""
 }
 
 // The challenge types.

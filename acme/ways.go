@@ -94,8 +94,8 @@ func (o *order) task(a *authzObject, id inkan.Identifier, v inkan.Validation, ch
 	}
 	// The token becomes a file name, a DNS value or part of a URL at the
 	// solver: nothing else may ever leave this function (reliability H02).
-	if len(ch.Token) < 22 || len(ch.Token) > 256 || !isBase64URL(ch.Token) {
-		return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 256 characters of base64url: %s",
+	if !inkan.IsToken(ch.Token) {
+		return nil, inkan.Errorf(inkan.Bug, op, "the token of the %s challenge is not 22 to 255 characters of base64url: %s",
 			v.Type, inkan.Printable(ch.Token, 40)).
 			WithHint("no CA may send this; nothing was written. Do not use this CA until it is explained")
 	}

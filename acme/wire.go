@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -31,7 +30,7 @@ func (r *response) ok() bool { return r.status >= 200 && r.status <= 299 }
 // is not base64url (RFC 8555 section 6.5.1). No answer needs to have one.
 func (r *response) nonce() string {
 	n := r.header.Get("Replay-Nonce")
-	if len(n) > 1024 || !isBase64URL(n) {
+	if len(n) > 1024 || !inkan.IsBase64URL(n) {
 		return ""
 	}
 	return n
@@ -250,11 +249,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// isBase64URL reports whether s is one or more characters of base64url
-// without padding.
-func isBase64URL(s string) bool {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-	return s != "" && strings.Trim(s, alphabet) == ""
 }

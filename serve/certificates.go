@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/inkan-acme/inkan"
 	"github.com/inkan-acme/inkan/internal/state"
@@ -37,10 +40,10 @@ type Certificates struct {
 
 	once     sync.Once
 	seed     maphash.Seed
-	named    tlsTable   // names that stand in a certificate
-	guests   tlsTable   // names below a wildcard and names without a certificate: clients make up any number of them
-	mu       sync.Mutex // writers of the tables
-	load     sync.Map   // name -> *sync.Mutex: one reader of the Store for each name
+	named    tlsTable           // names that stand in a certificate
+	guests   tlsTable           // names below a wildcard and names without a certificate: clients make up any number of them
+	mu       sync.Mutex         // writers of the tables
+	load     singleflight.Group // by name: one reader of the Store
 	fallback atomic.Pointer[tlsEntry]
 
 	sharedMu sync.Mutex
@@ -174,21 +177,34 @@ func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	return p.certs[0]
 }
 
+// addressCertificate is for clients that name no server: the certificate of the
+// address that they called.
 func (c *Certificates) addressCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if hello.Conn != nil {
-		if host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String()); err == nil {
-			if id, err := inkan.ParseIdentifier(host); err == nil {
-				if e := c.get(id.Value); e != nil && !e.stale() {
-					if cert := e.choose(hello); cert != nil {
-						return cert, nil
-					}
-				} else if cert, err := c.loadCertificate(hello, id.Value); err == nil {
-					return cert, nil
-				}
-			}
-		}
+	address, ok := localAddress(hello)
+	if !ok {
+		return c.defaultCertificate(hello)
+	}
+	e := c.get(address)
+	if e == nil || e.stale() {
+		return c.loadCertificate(hello, address)
+	}
+	if cert := e.choose(hello); cert != nil {
+		return cert, nil
 	}
 	return c.defaultCertificate(hello)
+}
+
+// localAddress is the IP address that a client called, as an identifier has it.
+func localAddress(hello *tls.ClientHelloInfo) (string, bool) {
+	if hello.Conn == nil {
+		return "", false
+	}
+	host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
+	if err != nil {
+		return "", false
+	}
+	id, err := inkan.ParseIdentifier(host)
+	return id.Value, err == nil
 }
 
 func (c *Certificates) defaultCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -207,13 +223,7 @@ func (c *Certificates) loadCertificate(hello *tls.ClientHelloInfo, name string) 
 	if err != nil || id.Value != name {
 		return c.defaultCertificate(hello)
 	}
-	ctx := hello.Context()
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	e, err := c.entryFor(ctx, id)
+	e, err := c.entryFor(cmp.Or(hello.Context(), context.Background()), id)
 	if err != nil {
 		c.log().Warn("a certificate could not be read for a handshake", "server_name", name, logError(err))
 		return c.defaultCertificate(hello)
@@ -224,14 +234,24 @@ func (c *Certificates) loadCertificate(hello *tls.ClientHelloInfo, name string) 
 	return c.defaultCertificate(hello)
 }
 
-// entryFor reads the certificate for id and remembers it; at once for the
-// same name only one goroutine reads.
+// readTimeout bounds what a handshake waits for the Store.
+const readTimeout = 10 * time.Second
+
+// entryFor reads the certificate for id and remembers it. One goroutine reads for
+// all who ask for the name meanwhile, so a client that goes away does not end it.
 func (c *Certificates) entryFor(ctx context.Context, id inkan.Identifier) (*tlsEntry, error) {
-	flight, _ := c.load.LoadOrStore(id.Value, &sync.Mutex{})
-	mu := flight.(*sync.Mutex)
-	mu.Lock()
-	defer mu.Unlock()
-	defer c.load.Delete(id.Value)
+	e, err, _ := c.load.Do(id.Value, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTimeout)
+		defer cancel()
+		return c.readEntry(ctx, id)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.(*tlsEntry), nil
+}
+
+func (c *Certificates) readEntry(ctx context.Context, id inkan.Identifier) (*tlsEntry, error) {
 	if e := c.get(id.Value); e != nil && !e.stale() {
 		return e, nil
 	}

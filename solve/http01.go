@@ -134,25 +134,10 @@ func check(challengeType string, c inkan.Challenge) error {
 	switch {
 	case c.Type != challengeType:
 		return fail("this solver cannot show %s challenges", inkan.Printable(c.Type, 40))
-	case !isToken(c.Token):
+	case !inkan.IsToken(c.Token):
 		return fail("the CA's token %q is not 22 to 255 characters of base64url", inkan.Printable(c.Token, 64))
-	case !strings.HasPrefix(c.KeyAuthorization, c.Token+".") || !base64URL(c.KeyAuthorization[len(c.Token)+1:]):
+	case !strings.HasPrefix(c.KeyAuthorization, c.Token+".") || !inkan.IsBase64URL(c.KeyAuthorization[len(c.Token)+1:]):
 		return fail("the key authorization does not belong to the token")
 	}
 	return nil
-}
-
-// isToken reports whether s can be the token of a challenge: RFC 8555 section
-// 8.1 asks for 128 bits or more, and file names end at 255 bytes.
-func isToken(s string) bool { return len(s) >= 22 && len(s) <= 255 && base64URL(s) }
-
-func base64URL(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
-		default:
-			return false
-		}
-	}
-	return s != ""
 }

@@ -115,7 +115,7 @@ func (h *Handler) read(ctx context.Context, token string, r *reading) {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		r.err = err
-	case !ok || len(data) > maxAnswer || !base64URL(thumbprint):
+	case !ok || len(data) > maxAnswer || !inkan.IsBase64URL(thumbprint):
 		r.err = errors.New("what stands there is no key authorization")
 	default:
 		r.value, life = string(data), foundLife

@@ -122,7 +122,7 @@ func (r *Responder) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 func tokenOf(q *http.Request, path string) (token string, ok bool) {
 	// The path as it was sent: a token needs no escapes, so none is decoded.
 	token, ok = strings.CutPrefix(q.URL.EscapedPath(), cmp.Or(path, challengePath))
-	if !ok || !isToken(token) || q.URL.RawQuery != "" || q.URL.ForceQuery ||
+	if !ok || !inkan.IsToken(token) || q.URL.RawQuery != "" || q.URL.ForceQuery ||
 		q.Method != http.MethodGet && q.Method != http.MethodHead {
 		return "", ok
 	}

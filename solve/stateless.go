@@ -18,7 +18,7 @@ type StatelessConfig struct {
 // web servers answer by themselves: see [Stateless]. It cannot know whether
 // they do, so it is no inkan.Witness.
 func StatelessSolver(_ plug.Env, cfg StatelessConfig) (inkan.Solver, error) {
-	if cfg.Thumbprint != "" && (len(cfg.Thumbprint) != 43 || !base64URL(cfg.Thumbprint)) {
+	if cfg.Thumbprint != "" && (len(cfg.Thumbprint) != 43 || !inkan.IsBase64URL(cfg.Thumbprint)) {
 		return nil, inkan.Errorf(inkan.Operator, "stateless solver", "%q is no thumbprint, which has 43 characters of base64url", inkan.Printable(cfg.Thumbprint, 60)).
 			WithHint("inkan account show tells it")
 	}

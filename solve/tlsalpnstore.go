@@ -168,7 +168,7 @@ func (t *TLSALPN) stored(ctx context.Context, server string) (*tls.Certificate, 
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case !isToken(token) || len(thumbprint) > 100 || !base64URL(thumbprint):
+	case !inkan.IsToken(token) || len(thumbprint) > 100 || !inkan.IsBase64URL(thumbprint):
 		return nil, inkan.Errorf(inkan.Operator, "store", "what stands at %s is no key authorization", slotPrefix+server)
 	}
 	return challengeCertificate(id, string(data))
