@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -66,37 +67,38 @@ func (c *Client) Adopt(ctx context.Context, key *inkan.PrivateKey, rec inkan.Acc
 			WithHint("key and account are of different CAs or accounts; import the key alone if the CA is right")
 	}
 	now := c.now()
+	var adopted inkan.AccountRecord
+	var lost bool // another process was faster
 	err = c.accounts.Update(ctx, func(r *inkan.AccountRecord) {
-		if r.Key != nil && !r.Key.Equal(stored) {
-			rec = *r // another process was faster
+		if lost = r.Key != nil && !r.Key.Equal(stored); lost {
 			return
 		}
-		if r.Created.IsZero() {
-			r.Created = rec.Created
-			if r.Created.IsZero() {
-				r.Created = now
-			}
+		adopted = adopt(*r, rec)
+		adopted.Key, adopted.URL = stored, url
+		if len(object.Contact) > 0 {
+			adopted.Contacts = slices.Clone(object.Contact)
 		}
-		if r.TermsAgreed == "" {
-			r.TermsAgreed = rec.TermsAgreed
-		}
-		if r.EABKeyID == "" {
-			r.EABKeyID = rec.EABKeyID
-		}
-		r.Key, r.URL, r.Contacts = stored, url, slices.Clone(object.Contact)
-		if len(r.Contacts) == 0 {
-			r.Contacts = rec.Contacts
-		}
-		r.Directory, r.DirectoryAt = dir.raw, now
-		rec = *r
+		adopted.Created = cmp.Or(adopted.Created, now)
+		adopted.Directory, adopted.DirectoryAt = dir.raw, now
+		*r = adopted
 	})
 	if err != nil {
 		return AccountInfo{}, c.storeError(ctx, op, "keeping it", err)
 	}
-	if !rec.Key.Equal(stored) {
+	if lost {
 		return AccountInfo{}, inkan.Errorf(inkan.Temporary, op, "another process has made an account of this name meanwhile")
 	}
-	return c.info(ctx, rec, object)
+	return c.info(ctx, adopted, object)
+}
+
+// adopt is what is kept of an account that is imported, beside what there is of
+// it already.
+func adopt(have, brought inkan.AccountRecord) inkan.AccountRecord {
+	have.Created = cmp.Or(have.Created, brought.Created)
+	have.TermsAgreed = cmp.Or(have.TermsAgreed, brought.TermsAgreed)
+	have.EABKeyID = cmp.Or(have.EABKeyID, brought.EABKeyID)
+	have.Contacts = brought.Contacts
+	return have
 }
 
 // ParseAccountKey reads an account key: PEM (PKCS #8, SEC 1, PKCS #1) or a JSON

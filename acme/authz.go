@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 )
 
 // maxParallel bounds the requests of one order that are under way at once.
@@ -128,7 +129,7 @@ func (o *order) journalChallenges(ctx context.Context, tasks []*task) error {
 
 // takeAway removes a proof that is of no use any more.
 func (o *order) takeAway(ctx context.Context, c inkan.Challenge) error {
-	err := guarded("solver "+c.Solver, func() error { return o.r.Solvers[c.Solver].CleanUp(ctx, []inkan.Challenge{c}) })
+	err := guard.Call("solver "+c.Solver, func() error { return o.r.Solvers[c.Solver].CleanUp(ctx, []inkan.Challenge{c}) })
 	if err != nil {
 		return solverError(ctx, c.Solver, "taking away the proof made with the account's earlier key", err)
 	}
@@ -186,7 +187,7 @@ func (o *order) prove(ctx context.Context, tasks []*task) ([]<-chan struct{}, er
 	for name, group := range groups {
 		g.Go(func() error {
 			if w, ok := o.r.Solvers[name].(inkan.Waiter); ok {
-				err := guarded("solver "+name, func() error { return w.Wait(groupCtx, challengesOf(group)) })
+				err := guard.Call("solver "+name, func() error { return w.Wait(groupCtx, challengesOf(group)) })
 				if err != nil {
 					return solverError(groupCtx, name, "waiting until the CA can see the proof", err)
 				}
@@ -217,7 +218,7 @@ func (o *order) present(ctx context.Context, groups map[string][]*task) error {
 	for name, group := range groups {
 		go func() {
 			var undo []inkan.Undo
-			err := guarded("solver "+name, func() (err error) {
+			err := guard.Call("solver "+name, func() (err error) {
 				undo, err = o.r.Solvers[name].Present(ctx, challengesOf(group))
 				return err
 			})
@@ -309,17 +310,6 @@ func (o *order) underWay(ctx context.Context, t *task) bool {
 	return authzs[0].Status != statusPending || slices.ContainsFunc(authzs[0].Challenges, func(ch challengeObject) bool {
 		return ch.URL == t.URL && ch.Status != statusPending
 	})
-}
-
-// guarded calls a plug-in that runs in a goroutine of this package: if it
-// panics, the order fails and not the process.
-func guarded(op string, f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = inkan.Errorf(inkan.Bug, op, "it panicked: %s", inkan.Printable(fmt.Sprint(p), maxShown))
-		}
-	}()
-	return f()
 }
 
 func challengesOf(group []*task) []inkan.Challenge {

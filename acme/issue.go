@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 )
 
 // order is one call of Issue.
@@ -157,7 +158,7 @@ func (o *order) startCSR(ctx context.Context) {
 		go func() {
 			defer close(o.csrDone)
 			if o.csr = o.rec.CSR; o.csr == nil {
-				o.csrErr = guarded("certificate request", func() (err error) {
+				o.csrErr = guard.Call("certificate request", func() (err error) {
 					o.csr, err = o.r.CSR(ctx)
 					return err
 				})

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 )
 
 // activations gathers the deployments of a run that share one activation: one
@@ -57,7 +58,7 @@ func (a *activations) add(act inkan.Activator, d *deployment) {
 func (a *activations) finish(ctx context.Context, m *Manager, r *Report) {
 	for _, key := range slices.Sorted(maps.Keys(a.byKey)) {
 		group := a.byKey[key]
-		cause := guarded("activating", func() error { return group.act.Activate(ctx) })
+		cause := guard.Call("activating", func() error { return group.act.Activate(ctx) })
 		for _, d := range group.deps {
 			err := m.conclude(ctx, d, cause)
 			i := slices.IndexFunc(r.Results, func(res Result) bool { return res.Name == d.o.Name })

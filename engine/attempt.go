@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -293,7 +294,7 @@ func (a *attempt) pair(ctx context.Context, j *state.Journal) (*state.Pair, erro
 	km := &keyMaker{a: a, j: j}
 	st := a.lastState()
 	var issued *inkan.Issued
-	err = guarded("CA "+rec.CA, func() (err error) {
+	err = guard.Call("CA "+rec.CA, func() (err error) {
 		issued, err = issuer.Issue(ctx, inkan.IssueRequest{
 			Request: a.req, KeyType: rec.KeyType, CSR: km.csr, Solvers: solvers, Refusals: withRefusals(st.Refusals, nil, a.m.now()),
 			Limiter: a.m.limits(), Journal: j, Replaces: a.replaces(rec), AfterOutage: a.c.afterOutage && st.LastError != nil && st.LastError.NoService == rec.CA,

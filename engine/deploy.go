@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -103,7 +104,7 @@ func (m *Manager) deployOne(ctx context.Context, d *deployment, acts *activation
 		return false, false, m.conclude(ctx, d, inkan.Errorf(inkan.KindOf(openErr), fmt.Sprintf("certificate %s at target %s", name, d.target), "%w", openErr))
 	}
 	m.progress(name, "deploying to "+d.target)
-	err = guarded("target "+d.target, func() (err error) {
+	err = guard.Call("target "+d.target, func() (err error) {
 		d.receipt, err = t.Deployer.Deploy(ctx, inkan.Deployment{Version: o.Version, Previous: m.previous(ctx, o, before), Target: d.target,
 			Receipt: before.Receipt, Earlier: receiptsBefore(o, d.target), Attempt: next.Attempts, OpenKey: m.OpenKey})
 		return err
@@ -117,7 +118,7 @@ func (m *Manager) deployOne(ctx context.Context, d *deployment, acts *activation
 			acts.add(act, d)
 			return false, true, nil
 		}
-		err = guarded("target "+d.target, func() error { return act.Activate(ctx) })
+		err = guard.Call("target "+d.target, func() error { return act.Activate(ctx) })
 	}
 	return false, false, m.conclude(ctx, d, err)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -101,7 +102,7 @@ func (l *storeLimiter) takeOne(ctx context.Context, b inkan.Bucket) error {
 func (l *storeLimiter) serve(ctx context.Context, b inkan.Bucket, batch []chan error) {
 	errs := make([]error, len(batch))
 	// A Store that panics must not leave the others waiting for ever.
-	err := guarded("limit on "+b.What, func() error { return l.deduct(context.WithoutCancel(ctx), b, errs) })
+	err := guard.Call("limit on "+b.What, func() error { return l.deduct(context.WithoutCancel(ctx), b, errs) })
 	for i, taker := range batch {
 		if err != nil {
 			errs[i] = err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -78,7 +79,7 @@ func (m *Manager) renewalInfo(ctx context.Context, p *inkan.Pair) (*inkan.Renewa
 		return nil, inkan.Errorf(inkan.Rejected, "renewal information", "the CA %s gives none", p.CA).After(m.now().Add(ariLookMax))
 	}
 	var info *inkan.RenewalInfo
-	err = guarded("CA "+p.CA, func() (err error) {
+	err = guard.Call("CA "+p.CA, func() (err error) {
 		info, err = ri.RenewalInfo(ctx, p.Leaf)
 		return err
 	})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -178,7 +179,7 @@ func (a *attempt) orderIsOver(cause error) bool {
 	case inkan.Bug:
 		// What a CA got wrong ends the order. A panic here says nothing about the CA,
 		// which may have issued.
-		return !isPanic(cause) || !a.finalizing()
+		return !panicked(cause) || !a.finalizing()
 	}
 	return false
 }
@@ -333,7 +334,7 @@ func (m *Manager) removeProofs(ctx context.Context, j *state.Journal) error {
 	for name, cs := range bySolver {
 		s, err := m.solver(ctx, name)
 		if err == nil {
-			err = guarded("solver "+name, func() error { return s.CleanUp(ctx, cs) })
+			err = guard.Call("solver "+name, func() error { return s.CleanUp(ctx, cs) })
 		}
 		errs = append(errs, err)
 	}

@@ -32,10 +32,16 @@ func (b *Bucket) Fill(k inkan.Bucket, now time.Time, exists bool) {
 		b.Tokens = capacity
 	case now.After(b.At) && k.Refill > 0:
 		b.Tokens = math.Min(capacity, b.Tokens+float64(now.Sub(b.At))/float64(k.Refill))
-	case now.Before(b.At.Add(-monthOff)):
-		// It was a month ahead or more: waiting for it would block the bucket.
-	case now.Before(b.At):
-		now = b.At // a clock that went back gives nothing away
 	}
-	b.At = now
+	b.At = b.trusted(now)
+}
+
+// trusted is the instant that b is brought to. A clock that went back gives
+// nothing away, so that is never before b.At; but if b.At is a month ahead or
+// more, waiting for it would block the bucket.
+func (b *Bucket) trusted(now time.Time) time.Time {
+	if now.Before(b.At) && !now.Before(b.At.Add(-monthOff)) {
+		return b.At
+	}
+	return now
 }
