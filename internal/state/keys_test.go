@@ -24,3 +24,22 @@ func TestD12KeyBounds(t *testing.T) {
 		}
 	}
 }
+
+// FuzzHintKey: whatever is an identifier has a key, and no two have the same.
+func FuzzHintKey(f *testing.F) {
+	for _, s := range []string{"a.example", "*.a.example", "_.a.example", "192.0.2.1", "2001:db8::1", "xn--bcher-kva.example", strings.Repeat("a", 63) + ".example"} {
+		f.Add(s, "*."+s)
+	}
+	f.Fuzz(func(t *testing.T, a, b string) {
+		one, errA := inkan.ParseIdentifier(a)
+		other, errB := inkan.ParseIdentifier(b)
+		if errA == nil {
+			if err := inkan.CheckKey(HintKey(one, "name")); err != nil {
+				t.Errorf("%q: %v", a, err)
+			}
+		}
+		if errA == nil && errB == nil && one != other && HintKey(one, "name") == HintKey(other, "name") {
+			t.Errorf("%v and %v have one key", one, other)
+		}
+	})
+}
