@@ -15,8 +15,8 @@ import (
 // maxParallel bounds the requests of one order that are under way at once.
 const maxParallel = 100
 
-// authorize shows control over every identifier that the CA does not trust us
-// with yet, and returns the order when it is not pending any more.
+// authorize shows control over every identifier whose authorization is pending,
+// and returns the order when it is no longer pending.
 func (o *order) authorize(ctx context.Context, obj *orderObject) (*orderObject, error) {
 	authzs, err := o.readAuthzs(ctx, obj.Authorizations)
 	if err != nil {
@@ -136,7 +136,7 @@ func (o *order) takeAway(ctx context.Context, c inkan.Challenge) error {
 	return nil
 }
 
-// journalProofs changes the challenges in the journal, here and there.
+// journalProofs changes the challenges in the journal and takes them into o.rec.
 func (o *order) journalProofs(ctx context.Context, change func(*inkan.OrderRecord)) error {
 	var list []inkan.Challenge
 	err := o.journal(ctx, func(r *inkan.OrderRecord) {
@@ -157,7 +157,8 @@ func sameChallenge(a, b inkan.Challenge) bool {
 }
 
 // prove presents all challenges, waits until the CA can see them and answers
-// them. It returns what tells that the CA has asked, if all solvers can tell.
+// them. It returns channels that close when the CA has asked, if all solvers can
+// tell.
 func (o *order) prove(ctx context.Context, tasks []*task) ([]<-chan struct{}, error) {
 	groups := map[string][]*task{}
 	for _, t := range tasks {
@@ -299,8 +300,9 @@ func (o *order) answer(ctx context.Context, group []*task) error {
 	return g.Wait()
 }
 
-// underWay reports whether the CA refused to look only because it does already
-// or has: an answer was repeated on its way, or the one before got lost (B03).
+// underWay reports whether the CA refused a challenge response only because it
+// is validating already, or has done so: the request was duplicated in transit,
+// or the reply to an earlier one was lost (B03).
 // The order then tells how it went.
 func (o *order) underWay(ctx context.Context, t *task) bool {
 	authzs, err := o.readAuthzs(ctx, []string{t.Authz})

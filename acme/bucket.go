@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// bucket keeps requests below a token bucket at the CA, wherever between
-// sending and answer the CA counts each of them. A request holds its token while
-// it is under way and spends it when it is answered: so what a slow network or
-// machine bunches up never reaches the CA as more than one burst, and the CA's
+// bucket keeps requests below a token bucket at the CA, whose moment of counting
+// lies somewhere between sending and answer. A request holds its token while it
+// is under way and spends it when it is answered. So requests that a slow
+// network bunches up never reach the CA as more than one burst, and the CA's
 // bucket is never believed to be fuller than it is. Safe for concurrent use.
 type bucket struct {
 	rate  float64 // tokens a second
@@ -64,7 +64,7 @@ func (b *bucket) hold() (wait time.Duration, ok bool) {
 		return 0, true
 	}
 	if b.held+1 > b.burst {
-		return time.Minute, false // an answer comes first
+		return time.Minute, false // every token is held, so an answer comes first
 	}
 	return time.Duration((1+b.held-b.level)/b.rate*float64(time.Second)) + time.Microsecond, false
 }

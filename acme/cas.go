@@ -29,8 +29,8 @@ type Limits struct {
 	Directory   Rate `json:"directory,omitzero"`
 	Other       Rate `json:"other,omitzero"`
 
-	// All is for every request, whatever it asks: for who wants to be polite
-	// while thousands of certificates are replaced. CAs publish none.
+	// All limits all requests together, to spare a CA while thousands of
+	// certificates are replaced. No CA publishes such a limit.
 	All Rate `json:"all,omitzero"`
 
 	// Issuance limits, kept in the Store by the inkan.Limiter.

@@ -7,10 +7,10 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// Deactivate ends the account for good (RFC 8555 section 7.3.6). The record
-// says so before the CA is asked, so that nothing is ordered with it any more
-// whatever becomes of the reply; only a refusal that proves that the account
-// lives on takes the mark back. Asked again, it asks the CA again.
+// Deactivate ends the account for good (RFC 8555 section 7.3.6). The record is
+// marked before the CA is asked, so that nothing more is ordered with the
+// account even if the reply is lost. Only a refusal that proves that the account
+// is still valid removes the mark. A repeated call asks the CA again.
 func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
@@ -60,14 +60,14 @@ func (c *Client) Deactivate(ctx context.Context) (AccountInfo, error) {
 }
 
 // lives reports whether the CA says that it still serves the account. A refusal
-// of a repeated request does not tell: it may come because the first one, whose
-// reply was lost, was heard.
+// of a repeated request proves nothing: the CA may have carried out the first
+// one, whose reply was lost.
 func (c *Client) lives(ctx context.Context, rec inkan.AccountRecord) bool {
 	known, err := c.knows(ctx, rec.Key)
 	return err == nil && known
 }
 
-// reactivate takes the mark back after a refusal, which it returns.
+// reactivate removes the mark after a refusal, which it returns.
 func (c *Client) reactivate(ctx context.Context, why error) error {
 	err := c.accounts.Update(context.WithoutCancel(ctx), func(r *inkan.AccountRecord) { r.Deactivated = time.Time{} })
 	if err != nil {
@@ -81,7 +81,7 @@ func (c *Client) mayServe(rec inkan.AccountRecord) error {
 	if rec.Deactivated.IsZero() {
 		return nil
 	}
-	return inkan.Errorf(inkan.Operator, c.accountName(), "it was deactivated on %s and serves no more", rec.Deactivated.UTC().Format("2006-01-02")).
+	return inkan.Errorf(inkan.Operator, c.accountName(), "it was deactivated on %s and can no longer be used", rec.Deactivated.UTC().Format("2006-01-02")).
 		WithHint("register another one under another name (--account NAME), or a new one under this name with: inkan account register --recover")
 }
 

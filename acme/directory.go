@@ -10,8 +10,8 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// maxDirectoryAge is when the kept directory is read again, beside the work
-// and not before it.
+// maxDirectoryAge is the age at which the stored directory is read again, in the
+// background.
 const maxDirectoryAge = 24 * time.Hour
 
 // directory is the directory object (RFC 8555 section 7.1.1).

@@ -17,9 +17,9 @@ const (
 	easeBurst  = 10          // the first order
 )
 
-// easing spares a CA that comes back from an outage (reliability A25): when
-// orders that failed in it are tried again, and the CA has served this process
-// for less than a minute since. Safe for concurrent use.
+// easing slows the requests to a CA that comes back from an outage (reliability
+// A25), while orders that failed in the outage are tried again and the CA has
+// served this process for less than a minute. Safe for concurrent use.
 type easing struct {
 	perSecond rate.Limit // while the CA is spared
 
@@ -86,6 +86,6 @@ func (e *easing) pause() time.Duration {
 	if e.limiter.Allow() {
 		return 0
 	}
-	// Not a place in the queue: that would hold it beyond the minute.
+	// It reserves no token: that could delay it beyond the minute.
 	return min(left, time.Duration(float64(time.Second)/float64(e.perSecond)))
 }

@@ -70,7 +70,7 @@ func (c *Client) judge(p *Problem) (inkan.Kind, string) {
 		return inkan.Temporary, ""
 	case accountDoesNotExist:
 		return inkan.Operator, "the CA no longer knows the account " + c.config.Account +
-			"; no new one is made by itself, because CAA records and limits may hang on the old one: restore the account key, or register again on purpose"
+			"; no new one is made automatically, because CAA records and limits may depend on the old one: restore the account key, or register again on purpose"
 	case userActionRequired:
 		return inkan.Operator, "the CA wants somebody to act first, mostly to agree to new terms: open " + c.instance(p)
 	case externalAccountRequired:
@@ -106,7 +106,7 @@ func (c *Client) judge(p *Problem) (inkan.Kind, string) {
 	return inkan.Rejected, ""
 }
 
-const hostHint = "if the CA really uses this host, allow it in the CA's settings (allow_other_hosts); if not, somebody stands between"
+const hostHint = "if the CA really uses this host, allow it in the CA's settings (allow_other_hosts); if not, somebody intercepts the connection"
 
 const eabHint = "get a key id and an HMAC key from the CA's account page and set both for this CA (external account binding)"
 
@@ -152,8 +152,8 @@ func algorithms() string {
 	return string(jose.HS256) + ", " + string(jose.HS384) + ", " + string(jose.HS512)
 }
 
-// marked is an error that is also another for errors.Is, such as
-// [inkan.ErrOurSide], without a word more in its text.
+// marked is an error that errors.Is also takes for another one, such as
+// [inkan.ErrOurSide]; its text stays the same.
 type marked struct {
 	error
 	as error

@@ -152,7 +152,7 @@ func TestA17NoAccountOnARetryPath(t *testing.T) {
 		for range 2 {
 			r, _ := w.request("b.example.com")
 			_, err := w.client.Issue(t.Context(), r)
-			wantError(t, err, inkan.Operator, "accountDoesNotExist", "no new one is made by itself")
+			wantError(t, err, inkan.Operator, "accountDoesNotExist", "no new one is made automatically")
 		}
 		if n := w.ca.Count(testca.PathNewAccount) - accounts; n != 0 {
 			t.Errorf("%s: %d newAccount requests", path, n)

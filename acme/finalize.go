@@ -16,7 +16,7 @@ import (
 const maxFinalizes = 3
 
 // finalize sends the CSR (RFC 8555 section 7.4). Key, CSR and the fact that it
-// is sent are durable before.
+// is sent are made durable first.
 func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, error) {
 	op := o.c.op("finalize")
 	if o.finalizes++; o.finalizes > maxFinalizes {
@@ -36,7 +36,7 @@ func (o *order) finalize(ctx context.Context, obj *orderObject) (*orderObject, e
 	payload := mustJSON(map[string]string{"csr": base64.RawURLEncoding.EncodeToString(csr)})
 	resp, err := o.c.post(ctx, epOther, op, obj.Finalize, o.acct.identity, payload)
 	if isProblem(err, orderNotReady) {
-		// Its parts disagree for a moment: the order tells what is true.
+		// The CA's servers disagree for a moment: the order itself decides.
 		if err := sleep(ctx, earlyLook); err != nil {
 			return nil, interrupted(ctx, op, err)
 		}

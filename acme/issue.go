@@ -151,8 +151,8 @@ func badAnswer(op string, err error) error {
 	return inkan.Errorf(inkan.Temporary, op, "%w", err)
 }
 
-// startCSR makes key and CSR beside the work. The caller's function journals
-// both before it returns.
+// startCSR makes key and CSR in the background. The caller's function o.r.CSR
+// journals both before it returns.
 func (o *order) startCSR(ctx context.Context) {
 	o.csrOnce.Do(func() {
 		go func() {

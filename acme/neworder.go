@@ -57,7 +57,7 @@ func (o *order) create(ctx context.Context) (*orderObject, error) {
 			}
 			payload.Profile = ""
 		case payload.NotAfter != "" && isProblem(err, malformed):
-			return nil, inkan.Errorf(inkan.Operator, o.c.op("new order"), "it does not take a wished lifetime (notAfter %s): %w", payload.NotAfter, err).
+			return nil, inkan.Errorf(inkan.Operator, o.c.op("new order"), "it does not accept the requested lifetime (notAfter %s): %w", payload.NotAfter, err).
 				WithHint("leave the lifetime to the CA, or choose a profile with the lifetime you want")
 		default:
 			return nil, err

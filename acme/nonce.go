@@ -22,8 +22,8 @@ const (
 // need fewer newNonce requests than there are of them.
 type nonces struct {
 	now func() time.Time
-	// fetch makes one newNonce request, unless needed says, right before it
-	// goes out, that others have brought enough: then errNotNeeded.
+	// fetch makes one newNonce request. It returns errNotNeeded instead if
+	// needed, asked right before, says that other answers brought enough.
 	fetch func(ctx context.Context, needed func() bool) (string, error)
 	tasks *tasks
 
@@ -66,7 +66,7 @@ func (n *nonces) put(value string) {
 func (n *nonces) get(ctx context.Context) (string, error) {
 	n.mu.Lock()
 	n.discardOld()
-	n.want = max(0, n.want-1) // this is what it was asked for
+	n.want = max(0, n.want-1) // this call is one of those prefetched for
 	if k := len(n.free); k > 0 {
 		value := n.free[k-1].value
 		n.free = n.free[:k-1]

@@ -15,7 +15,7 @@ type RegisterOptions struct {
 
 	// Recover makes a new account with the old key if the CA has lost the
 	// one on record, and with a new key if that one was deactivated. Without
-	// it both are errors, because CAA records and limits may hang on the old
+	// it both are errors, because CAA records and limits may depend on the old
 	// account.
 	Recover bool
 }

@@ -58,7 +58,7 @@ func (c *Client) Rollover(ctx context.Context, kt inkan.KeyType) (AccountInfo, e
 			return AccountInfo{}, err
 		}
 		if had, err := key.Type(); err == nil && had == kt {
-			return c.info(ctx, rec, nil) // what was begun was this
+			return c.info(ctx, rec, nil) // the unfinished rollover was to this type
 		}
 	}
 	if rec, err = c.journalNext(ctx, rec, kt); err != nil {

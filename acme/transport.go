@@ -32,7 +32,7 @@ func NewTransport(roots *x509.CertPool, proxy func(*http.Request) (*url.URL, err
 		IdleConnTimeout:        90 * time.Second,
 		MaxIdleConnsPerHost:    16, // matters for CAs without HTTP/2 only
 		MaxResponseHeaderBytes: 256 << 10,
-		DisableCompression:     true, // answers are small; nothing to unpack is nothing to blow up
+		DisableCompression:     true, // answers are small, and this rules out decompression bombs
 		ForceAttemptHTTP2:      true, // the dialer and TLS settings above would switch it off
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 	}

@@ -68,7 +68,7 @@ func (o *order) chooseFor(a *authzObject, id inkan.Identifier) (*task, error) {
 // (draft-ietf-acme-dns-persist section 3.1).
 const maxIssuers = 10
 
-// task checks a challenge, which is the CA's word, before anything comes of it.
+// task checks a challenge, which is untrusted, before it is used.
 func (o *order) task(a *authzObject, id inkan.Identifier, v inkan.Validation, ch *challengeObject) (*task, error) {
 	op := o.c.op("challenge for " + id.Value)
 	if err := o.c.hosts.check(ch.URL); err != nil {
@@ -229,7 +229,7 @@ func (o *order) solverOf(authz, challenge string) string {
 			return t.Solver
 		}
 	}
-	for _, c := range slices.Backward(o.rec.Challenges) { // a process before us; the last took over from those before it
+	for _, c := range slices.Backward(o.rec.Challenges) { // of an earlier process; the last solver counts
 		if c.Authz == authz && c.Type == challenge {
 			return c.Solver
 		}

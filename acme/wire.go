@@ -107,7 +107,7 @@ func (c *Client) sendIf(ctx context.Context, needed func() bool, ep endpoint, op
 	if httpResp.StatusCode >= 300 && httpResp.StatusCode <= 399 {
 		return nil, inkan.Errorf(inkan.Operator, op, "the answer is a redirect (status %d) to %s; ACME has none, so it is not followed",
 			httpResp.StatusCode, inkan.Printable(httpResp.Header.Get("Location"), 200)).
-			WithHint("check the directory URL, and whether a proxy or portal stands between")
+			WithHint("check the directory URL, and whether a proxy or portal intercepts the request")
 	}
 	return &response{status: httpResp.StatusCode, header: httpResp.Header, body: data}, nil
 }
@@ -219,7 +219,7 @@ func (c *Client) netError(ctx, limited context.Context, op string, err error) er
 	}
 	if untrusted(err) {
 		return inkan.Errorf(inkan.Operator, op, "its TLS certificate is not trusted: %w", printableError{err}).
-			WithHint("if this CA has a root of its own, name its file (--ca-root, or roots in the configuration file); if not, somebody stands between")
+			WithHint("if this CA has a root of its own, name its file (--ca-root, or roots in the configuration file); if not, somebody intercepts the connection")
 	}
 	return inkan.Errorf(inkan.Temporary, op, "%w", marked{printableError{err}, inkan.ErrNoService})
 }

@@ -24,8 +24,8 @@ import (
 )
 
 // Account holds the options that say in whose name AWS is called. With none of
-// them it is whom the SDK's own chain finds: environment, shared files, web
-// identity, container, instance.
+// them the SDK's own chain decides: environment, shared files, web identity,
+// container, instance.
 type Account struct {
 	Profile         string      `json:"profile" help:"the profile of the shared AWS files (~/.aws/config) to use"`
 	AccessKeyID     string      `json:"access_key_id" help:"the access key, where the SDK's own ways to find one do not serve"`
@@ -99,8 +99,8 @@ func (s *session) load(ctx context.Context, op string) (awssdk.Config, error) {
 		return c, inkan.Errorf(inkan.Operator, op, "the AWS configuration: %w", err).WithHint("%s", hint)
 	}
 	if s.env.HTTP != nil {
-		// Not before: the SDK refuses a client that it cannot teach the
-		// certificates of AWS_CA_BUNDLE. This one trusts whom its owner chose.
+		// It is set only now: the SDK refuses a client to which it cannot add the
+		// roots of AWS_CA_BUNDLE. This client trusts the roots its owner chose.
 		c.HTTPClient = s.env.HTTP
 	}
 	if s.account.RoleARN != "" {

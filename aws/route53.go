@@ -54,10 +54,10 @@ func Route53(env plug.Env, cfg Route53Config) (inkan.DNSProvider, error) {
 // A change names the record set as it was (DELETE) and as it is to be (CREATE)
 // in one batch, which Route 53 carries out as a whole or, if the set is not
 // what was named, not at all. So no value that somebody else put at the name
-// is lost, whoever else works there, and UPSERT, which knows no before, is not
-// needed. The first batch supposes that nobody else has values at the names;
-// only for those where that is refused the sets are read. 50 names take one
-// request to add and one to remove, and at most two where others have values.
+// is lost. UPSERT is not used, because it does not check the previous state. The
+// first batch assumes that nobody else has values at the names; sets are read
+// only where Route 53 refuses that. 50 names take one request to add and one to
+// remove, and at most two where others have values.
 //
 // Wait returns when Route 53 says INSYNC of the changes. For values that
 // another process added it writes the record sets anew, as they are, to have a

@@ -96,7 +96,7 @@ func (s step) changes() []types.Change {
 	return list
 }
 
-// guess is the step for a set that nobody has looked at: we are alone there.
+// guess is the step for a set that was not read: it assumes no other values.
 func (w *wish) guess() step {
 	ours := set{ttl: w.ttl}
 	for _, v := range w.values {
@@ -182,15 +182,15 @@ func (p *route53Provider) change(ctx context.Context, op, id string, wishes []*w
 			return nil
 		}
 		if round > 0 {
-			// Refused again: what was said the first time was not all, or is
-			// not so any more.
+			// It was refused again: the first refusal did not name every set, or
+			// is out of date.
 			doubtful = wishes
 			for _, w := range wishes {
 				delete(known, w.name)
 			}
 		}
 		if round > 1 {
-			// Somebody else works at the same names: out of step with them.
+			// Somebody else changes the same names: a random pause separates us.
 			if err := sleep(ctx, backOff(round)); err != nil {
 				return fmt.Errorf("%s: %w", op, err)
 			}

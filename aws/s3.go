@@ -164,7 +164,7 @@ func (s *s3Store) Get(ctx context.Context, key string) ([]byte, inkan.Rev, error
 	}
 	defer out.Body.Close()
 	tooLarge := inkan.Errorf(inkan.Operator, s.op, "%s: the object is larger than %d bytes", what, maxObject).
-		WithHint("no value of Inkan's is; somebody else wrote it")
+		WithHint("Inkan writes no such values; another program wrote it")
 	if out.ContentLength != nil && *out.ContentLength > maxObject {
 		return nil, "", tooLarge
 	}
@@ -294,7 +294,7 @@ func (s *s3Store) open(ctx context.Context) (*s3.Client, error) {
 }
 
 // once switches off the SDK's retries: a conditional write that is repeated
-// blindly finds its own value and takes itself for a loser.
+// blindly meets its own value and reports a conflict.
 func once(o *s3.Options) { o.Retryer = awssdk.NopRetryer{} }
 
 func (s *s3Store) full(key string) *string { return awssdk.String(s.cfg.Prefix + key) }

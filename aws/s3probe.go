@@ -22,8 +22,8 @@ const strangeETag = `"ffffffffffffffffffffffffffffffff"`
 
 // probe tests the server once in the life of s, before the first write:
 //
-//   - creating the marker must fail if it is there, at the latest the second
-//     time;
+//   - creating the marker must fail if it exists, so a second creation must
+//     fail;
 //   - replacing it must fail if it holds another value than is expected;
 //   - whoever created it also tests that replacing it can succeed.
 //
@@ -56,7 +56,7 @@ func (s *s3Store) probe(ctx context.Context, c *s3.Client) error {
 		}
 		switch _, err := s.put(ctx, c, MarkerKey, []byte(markerText), rev); {
 		case errors.Is(err, inkan.ErrConflict):
-			// Gone, so that the next process finds it out too.
+			// It is deleted, so that the next process runs this test too.
 			_, _ = c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.cfg.Bucket, Key: s.full(MarkerKey)})
 			return s.unusable("it refuses to replace an object whose ETag it has just given")
 		case err != nil:

@@ -194,7 +194,7 @@ func (a *app) agree(ctx context.Context, client *acme.Client, n machine.Account,
 		r.agreeTOS = acct.AgreeTerms
 	}
 	if r.agreeTOS || !a.Interactive() {
-		return nil // without agreement the CA's terms are in the error that follows
+		return nil // the error that follows names the terms
 	}
 	terms, err := client.Terms(ctx)
 	if err != nil {
@@ -252,7 +252,7 @@ func (a *app) ensureAccount(ctx context.Context, ca, account string, r *requestF
 	return true, nil
 }
 
-// AccountOptions reads the flags about the account, and the HMAC key's file.
+// accountFlags reads the flags about the account, and the HMAC key's file.
 func (r *requestFlags) accountFlags() (machine.AccountOptions, error) {
 	f := machine.AccountOptions{Contacts: addresses(r.emails), AgreeTerms: r.agreeTOS, EABKeyID: r.eabKeyID, EABAlgorithm: r.eabAlg}
 	if r.accountKey != "" {

@@ -162,7 +162,7 @@ func urlIn(name string) func(string) (string, error) {
 	}
 }
 
-// urlInConf finds the account's URL in the ca.conf of acme.sh, which is not run.
+// urlInConf finds the account's URL in acme.sh's ca.conf without running it.
 func urlInConf(dir string) (string, error) {
 	data, err := readSmall(filepath.Join(dir, "ca.conf"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -213,7 +213,7 @@ func (a *app) caOfForeign(ctx context.Context, f *foreign) (string, error) {
 		return err == nil && strings.EqualFold(u.Host, account.Host)
 	})
 	if i < 0 {
-		return "", usageError{fmt.Errorf("the account is at %s, and no CA here is; name it with --ca URL", inkan.Printable(account.Host, 100))}
+		return "", usageError{fmt.Errorf("the account is at %s, where no known CA is; name the CA with --ca URL", inkan.Printable(account.Host, 100))}
 	}
 	return list[i].Name, nil
 }

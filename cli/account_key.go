@@ -16,13 +16,14 @@ func (a *app) accountRolloverCommand() *cobra.Command {
 		Use:   "rollover",
 		Short: "Give the account a new key",
 		Long: `Makes a new account key and has the CA put it in the place of the old one. The
-account and everything that hangs on it stay: its URL, CAA records, limits,
+account and everything that depends on it stay: its URL, CAA records, limits,
 validations. The new key is stored before the CA hears of it, and the old one is
 kept until the new one has signed something that the CA accepted. If it is
 interrupted, the same command finishes it.
 
 A proof that is shown to the CA at this moment was made with the old key and
-would be refused; so it waits until no order of the account is in work.`,
+would be refused; so the command fails while an order of the account is in
+progress.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -51,12 +52,12 @@ would be refused; so it waits until no order of the account is in work.`,
 	r.addCA(cmd.Flags())
 	r.addAccountName(cmd.Flags())
 	r.addAccountKey(cmd.Flags())
-	cmd.Flags().BoolVar(&force, "force", false, "although orders are in work")
+	cmd.Flags().BoolVar(&force, "force", false, "change it although orders are in progress")
 	a.completeFlags(cmd)
 	return cmd
 }
 
-// noOrders returns an error if orders of the account are in work.
+// noOrders returns an error if orders of the account are in progress.
 func (a *app) noOrders(cmd *cobra.Command, n machine.Account) error {
 	m, err := a.Manager(cmd.Context())
 	if err != nil {
@@ -73,7 +74,7 @@ func (a *app) noOrders(cmd *cobra.Command, n machine.Account) error {
 		}
 		for _, order := range o.Orders {
 			if order.CA == n.CA && order.Account == n.Name {
-				return inkan.Errorf(inkan.Operator, "account "+n.Name+" at "+n.CA, "an order for %s is in work", name).
+				return inkan.Errorf(inkan.Operator, "account "+n.Name+" at "+n.CA, "an order for %s is in progress", name).
 					WithHint("let it finish first (inkan renew --name %s), or use --force: a proof that is shown right now would be refused", name)
 			}
 		}

@@ -11,10 +11,10 @@ import (
 )
 
 // readyAccounts makes the account at every CA of a request that has none yet,
-// and reports whether it made one. That it cannot at the first CA is an error,
-// unless that CA is out of order and a later one can take over; at a later one
-// it is a warning: the certificate does not depend on that CA today, but the
-// day on which it does is the worst to find out.
+// and reports whether it made one. A failure at the first CA is an error, unless
+// that CA is out of order and a later one can take over. A failure at a later CA
+// is a warning: no certificate needs that CA today, but the day on which one
+// does is too late to find out.
 func (a *app) readyAccounts(ctx context.Context, req *inkan.CertificateRequest, r *requestFlags) (bool, error) {
 	made := false
 	var first error            // of the first CA, as long as no other is ready

@@ -18,7 +18,7 @@ import (
 
 // askIssue asks for what issue needs and the flags did not say.
 func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) ([]string, error) {
-	// What cannot be written is told before anybody has to answer.
+	// Stores that cannot be opened are an error before the first question.
 	if _, _, err := a.Stores(); err != nil {
 		return nil, err
 	}

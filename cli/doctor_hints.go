@@ -13,11 +13,11 @@ import (
 // quickLook bounds what is added to the failures of one run.
 const quickLook = 3 * time.Second
 
-// withFindings adds to the error of an order that a CA refused what a quick look
-// at the refused names finds in the DNS. Only after a failure, so that what goes
-// well is never slower for it; and only for CAs of the public, which see the
-// same DNS as this machine does. It looks until ctx ends. Where nothing is
-// found and nothing is hinted at, inkan doctor is.
+// withFindings adds to the error of a refused order what a quick look at the
+// refused names finds in the DNS. It looks only after a failure, so that success
+// is never slower, and only for public CAs, which see the same DNS as this
+// machine. It looks until ctx ends. If it finds nothing and the error has no
+// hint, the hint is to run inkan doctor.
 func (a *app) withFindings(ctx context.Context, m *engine.Manager, name string, err error) (found error) {
 	refused, ok := errors.AsType[*inkan.RefusedError](err)
 	if !ok || ctx.Err() != nil {

@@ -27,9 +27,9 @@ func Main(set *plug.Set) int {
 }
 
 // untilAsked is a context that ends when the process is asked to end. It catches
-// signals from the first look at it, which every store, CA and plug-in takes
-// before it changes anything. A command that only prints takes none: catching
-// signals is a tenth of its CPU.
+// signals from its first use on, and every store, CA and plug-in uses it before
+// it changes anything. A command that only prints does not use it, because
+// catching signals would be a tenth of its CPU time.
 type untilAsked struct{ ctx func() context.Context }
 
 func (u untilAsked) Deadline() (time.Time, bool) { return u.ctx().Deadline() }
@@ -40,9 +40,9 @@ func (u untilAsked) Value(key any) any           { return u.ctx().Value(key) }
 // catchSignals is for the rest of the process: there is no way back.
 func catchSignals() context.Context {
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// Who reads our output may go away in the middle of an order (reliability
-	// J07): writing then fails, and the work goes on. Caught, not ignored: what
-	// is ignored here would be in our children too.
+	// The reader of our output may go away in the middle of an order
+	// (reliability J07): writing then fails, and the work goes on. The signal is
+	// caught, not ignored, because children inherit ignored signals.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return ctx
 }

@@ -22,7 +22,7 @@ type manualHTTPConfig struct {
 
 type manualDNSConfig struct {
 	_         struct{} `help:"asks a person at the terminal to put the TXT records of dns-01 challenges into the DNS, and looks before the CA does"`
-	Resolvers []string `json:"resolvers" help:"the recursive servers to find zones with, as host or host:port; without, those of the operating system"`
+	Resolvers []string `json:"resolvers" help:"the recursive servers to find zones with, as host or host:port; if empty, those of the operating system"`
 }
 
 // addManual adds the solvers that ask.
@@ -96,7 +96,7 @@ func placeText(p solve.Proof) string {
 // ends with ctx: the order may be given up while nobody answers.
 func askSure(ctx context.Context, q *term.Asker) (sure bool, err error) {
 	text, err := q.AskUntil(ctx, "Press Enter when it is there; it is looked for before the CA is asked. (sure: ask the CA at once)", "", nil)
-	if err != nil && ctx.Err() == nil { // an order is on record: that nothing was changed is not true here
+	if err != nil && ctx.Err() == nil { // an order is on record, so the usual hint (nothing was changed) is wrong
 		return false, inkan.Errorf(inkan.Operator, "waiting for you", "there was no answer").
 			WithHint("inkan renew --name NAME asks again, at a terminal")
 	}

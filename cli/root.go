@@ -95,8 +95,8 @@ And for ever after:      inkan renew      (from a timer, once an hour)`,
 	cmd.AddGroup(&cobra.Group{ID: groupDaily, Title: "certificates"}, &cobra.Group{ID: groupConfig, Title: "from a configuration file"},
 		&cobra.Group{ID: groupMore, Title: "more"})
 	list := a.commands()
-	// One that is called by its name is made alone. The others are there for
-	// help, completion and who mistypes a name.
+	// A command that is called by its name is made alone. Help, completion and
+	// mistyped names need all of them.
 	if i := slices.IndexFunc(list, func(c command) bool { return len(a.args) > 0 && c.name == a.args[0] }); i >= 0 {
 		list = list[i : i+1]
 	}
@@ -149,8 +149,8 @@ func (a *app) commands() []command {
 	}
 }
 
-// joinListenAddress lets --standalone ADDR and --tls-alpn ADDR be written with a
-// space although the address may be left out: what follows is an address if it is "port" or
+// joinListenAddress allows a space before the optional address of --standalone
+// and --tls-alpn: the next argument is an address if it is "port" or
 // "host:port". No name that can be in a certificate looks like that.
 func joinListenAddress(args []string) []string {
 	isAddress := func(s string) bool {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A token is what RFC 8555 section 8.1 allows; what else is asked for is left
-// to the rest of the configuration, so that nothing of the request but letters,
+// The patterns match only tokens that RFC 8555 section 8.1 allows and leave other
+// requests to the rest of the configuration. So nothing of a request but letters,
 // digits, "-" and "_" is ever repeated.
 
 func redirectSnippets() map[string]string {

@@ -54,8 +54,8 @@ func listenFlags() map[string]string {
 func (r *requestFlags) addValidation(f *pflag.FlagSet) {
 	add := func(flag, usage string) { f.Var(wayFlag{&r.ways, flag}, flag, usage) }
 	add(flagWebroot, "show control by files below `DIR`, the document root of a running web server")
-	add(flagStandalone, "show control by an own web server at `ADDR` (without one, port 80)")
-	add(flagTLSALPN, "show control by an own TLS server at `ADDR` (without one, port 443)")
+	add(flagStandalone, "show control by Inkan's own web server at `ADDR` (without one, port 80)")
+	add(flagTLSALPN, "show control by Inkan's own TLS server at `ADDR` (without one, port 443)")
 	add(flagManual, "show control by hand, at a terminal: `WAY` is http or dns")
 	add(flagSolver, "show control by the solver `NAME` of the configuration file; PATTERN=NAME for some names only. The flags that show control may be repeated and combined: what comes first is tried first")
 	for flag, addr := range listenFlags() {

@@ -27,7 +27,7 @@ type tokens struct {
 	now   func() time.Time
 	fetch func(ctx context.Context) (token string, life time.Duration, err error)
 
-	mu    sync.Mutex // held while one is fetched, so that one is
+	mu    sync.Mutex // held while a token is fetched, so that only one is
 	token string
 	until time.Time
 }

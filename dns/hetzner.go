@@ -92,7 +92,7 @@ func (h hetzner) change(ctx context.Context, z zone, create []inkan.TXT, remove 
 	g.SetLimit(parallel)
 	type body struct {
 		Records []hetznerValue `json:"records"`
-		TTL     int            `json:"ttl,omitempty"` // what stands must be met, so only for a new RRset
+		TTL     int            `json:"ttl,omitempty"` // must equal that of an existing RRset, so only for a new one
 	}
 	adds := map[string]*body{}
 	for _, t := range create {

@@ -86,7 +86,7 @@ func (h powerDNS) read(ctx context.Context, z zone, names []string) (sets []rrse
 				s.values = append(s.values, r.Content)
 			}
 		}
-		s.extra = off // kept, though nobody is answered with them
+		s.extra = off // disabled records are kept
 		sets = append(sets, s)
 	}
 	return sets, err

@@ -135,7 +135,7 @@ const maxListings = 8
 
 // steady lists the records at the names. Pages are no snapshot: when a record
 // on the first is deleted, one moves from the second to it and is seen on
-// neither. So a listing of several pages counts when the next one agrees.
+// neither. So a listing of several pages is used only if the next one is equal.
 func (p *records) steady(ctx context.Context, z zone, names []string) ([]record, error) {
 	var last []record
 	for n := 0; ; n++ {
@@ -145,7 +145,7 @@ func (p *records) steady(ctx context.Context, z zone, names []string) ([]record,
 		}
 		there = slices.DeleteFunc(there, func(r record) bool { return !slices.Contains(names, r.name) })
 		slices.SortFunc(there, func(a, b record) int { return cmp.Compare(a.id, b.id) })
-		there = slices.Compact(there) // or one is seen on both
+		there = slices.Compact(there) // a record may be seen on both pages
 		if !several || n > 0 && slices.Equal(there, last) || n == maxListings {
 			return there, nil
 		}
@@ -183,7 +183,7 @@ func byName(ctx context.Context, names []string, one func(ctx context.Context, n
 var errConflict = errors.New("somebody else changed the records at the same time")
 
 // maxConflicts is how often one call reads again after a conflict. Each one
-// means that somebody else got on.
+// means that another writer succeeded.
 const maxConflicts = 20
 
 // settle calls f, which reads and writes, until nobody writes in between.
@@ -251,9 +251,9 @@ type setHost interface {
 	find(ctx context.Context, z zone) (zone, error)
 	// read returns the TXT RRsets at the names; names without one are left out.
 	read(ctx context.Context, z zone, names []string) ([]rrset, error)
-	// replace writes RRsets. was[i] is what was read (no values: nothing) in
-	// place of which will[i] is wanted (no values: nothing). If the host sees
-	// that something else stands there by now, it returns errConflict.
+	// replace writes RRsets: will[i] in place of was[i], which was read. No
+	// values stand for no RRset. If the host sees that the RRset has changed
+	// since, it returns errConflict.
 	replace(ctx context.Context, z zone, was, will []rrset) error
 }
 

@@ -291,10 +291,10 @@ func retryAfter(h http.Header, now time.Time) time.Time {
 	return time.Time{}
 }
 
-// explain returns what the JSON of a refusal says for people. Every host calls
-// it differently, so the usual names are looked for at any depth; if there are
-// none, every text counts. What is no JSON, such as a proxy's page, says
-// nothing.
+// explain returns the message for people in the JSON of a refusal. Hosts name its
+// field differently, so the usual names are looked for at any depth; if there are
+// none, every string counts. An answer that is not JSON, such as a proxy's page,
+// says nothing.
 func explain(body []byte) string {
 	var v any
 	if len(body) > 64<<10 || json.Unmarshal(body, &v) != nil {

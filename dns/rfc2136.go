@@ -46,7 +46,7 @@ func (c *RFC2136Config) Check() error {
 	if _, ok := miekg.IsDomainName(c.Key); !ok && c.Key != "" {
 		return fail("key: %q is not the name of a key", inkan.Printable(c.Key, 80))
 	}
-	return nil // the secret itself is the constructor's: checks do not read it
+	return nil // the constructor checks the secret: Check does not read it
 }
 
 const (

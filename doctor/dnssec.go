@@ -13,8 +13,8 @@ import (
 
 // signed checks the signatures of a zone whose parent says that it is signed:
 // as a validating resolver does, but for one zone only, with the parent's DS
-// records taken for true. So what is broken is told with its reason, and also
-// where the resolver of this machine checks nothing.
+// records taken for true. So it gives the reason for what is broken, even
+// if the resolver of this machine does not validate.
 func (x *examination) signed(ctx context.Context, zone string, servers []dnslookup.Server) []Finding {
 	ds, err := x.unchecked(ctx, zone, dns.TypeDS)
 	if err != nil {

@@ -40,8 +40,8 @@ type Doctor struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Progress, if not nil, is told what is looked at. It may be called at once
-	// from several goroutines and must return at once.
+	// Progress, if not nil, is told what is looked at. It may be called
+	// concurrently and must not block.
 	Progress func(name, step string)
 }
 
@@ -148,7 +148,7 @@ func (x *examination) request(ctx context.Context, req *inkan.CertificateRequest
 		a := x.authority(ctx, name, req.Account)
 		list := append(a.found[:len(a.found):len(a.found)], a.profile(req)...)
 		if i > 0 {
-			list = warnings(list) // it is there for the day when the first fails
+			list = warnings(list) // it is only asked when the first CA fails
 		}
 		x.found.add(list...)
 		cas = append(cas, a)

@@ -33,7 +33,7 @@ func Kinds() []Kind {
 
 		{"ca-unusable", Error, groupAuthority, "the CA or the account cannot be used as it is configured", "mend what the message names"},
 		{"ca-unreachable", Error, groupAuthority, "the CA's directory cannot be read", "check the network and the firewall; the CA's status page tells whether it is down"},
-		{"ca-untrusted", Error, groupAuthority, "the TLS certificate of the CA's own server is not trusted", "install ca-certificates, name the roots of a CA of your own, or find out who stands between; a clock that is far off looks the same"},
+		{"ca-untrusted", Error, groupAuthority, "the TLS certificate of the CA's own server is not trusted", "install ca-certificates, name the roots of a CA of your own, or find out who intercepts the connection; a clock that is far off looks the same"},
 		{"proxy-broken", Error, groupAuthority, "the CA cannot be reached through the proxy", "check HTTPS_PROXY and NO_PROXY, and the proxy itself"},
 		{"clock-off", Warning, groupAuthority, "the clock of this machine differs from the CA's by more than five minutes", "set the clock by NTP"},
 		{"account-missing", Error, groupAuthority, "there is no account, and nobody agreed to the terms that a new one needs", "inkan account register"},

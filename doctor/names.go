@@ -32,7 +32,7 @@ func (x *examination) ask(ctx context.Context, name string, qtype uint16) answer
 	})
 }
 
-// unchecked asks the resolvers for what DNSSEC says nothing against, or against.
+// unchecked asks the resolvers for the answer without DNSSEC validation.
 func (x *examination) unchecked(ctx context.Context, name string, qtype uint16) (*dnslookup.Answer, error) {
 	var first error
 	for _, s := range x.client.Asked(ctx) {

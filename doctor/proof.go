@@ -117,7 +117,7 @@ func (x *examination) persist(ctx context.Context, id inkan.Identifier, s inkan.
 	name := dnspersist.Label + "." + id.Base()
 	ans := x.ask(ctx, name, dns.TypeTXT)
 	if ans.err != nil {
-		return nil // the solver asks others, and they had it
+		return nil // the solver asks other resolvers, and they had the record
 	}
 	var until time.Time
 	for _, value := range ans.TXT() {

@@ -18,9 +18,9 @@ import (
 // zoneReport is what was found out about a zone.
 type zoneReport struct{ found []Finding }
 
-// zoneOf looks at the zone of a name: who serves it and how it is signed. That
-// there is no zone is told only if it is needed: names inside a network often
-// have none that can be seen.
+// zoneOf looks at the zone of a name: who serves it and how it is signed. A
+// missing zone is reported only if needed is true: names inside a network often
+// have no zone that can be seen.
 func (x *examination) zoneOf(ctx context.Context, name, about string, needed bool) []Finding {
 	zone, err := x.finder.Zone(ctx, name)
 	if err != nil {

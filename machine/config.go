@@ -49,8 +49,8 @@ func (m *Machine) configLocked() (*config.Config, error) {
 }
 
 // Source names the configuration of this machine among those that share its
-// Store. shared is false if no other configuration can: then every request from a
-// configuration is this one's.
+// Store. shared is false if no other configuration can use it: then every request
+// that a configuration file recorded is this one's.
 func (m *Machine) Source() (source string, shared bool, err error) {
 	cfg, err := m.Config()
 	if err != nil || cfg == nil {

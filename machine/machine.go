@@ -23,7 +23,7 @@ import (
 // Machine is what names mean on this machine: its directory of state, its
 // configuration file, its stores, CAs, accounts, solvers, targets and secrets.
 // Fill in the exported fields before the first call. Everything is opened once,
-// when it is asked for. All methods may be called at once.
+// when it is asked for. All methods may be called concurrently.
 type Machine struct {
 	// DataDir is the directory of state. Empty: /var/lib/inkan as root, else
 	// inkan in the XDG data home.
@@ -43,7 +43,7 @@ type Machine struct {
 	faults  faults // none but in a test of crashes
 
 	realHost inkan.Store // with DryRun: where solvers and CAs are defined
-	recorded bool        // with DryRun: what is tried is recorded, so realHost speaks first
+	recorded bool        // with DryRun: a recorded request is tried, so realHost is asked first
 
 	mu        sync.Mutex
 	store     inkan.Store
@@ -68,8 +68,8 @@ func New(set *plug.Set, env map[string]string, version string, log func() *slog.
 	return m
 }
 
-// Trial returns the same machine for a dry run. With recorded, what is recorded
-// is tried: names mean what they mean in earnest.
+// Trial returns the same machine for a dry run. With recorded, a recorded
+// request is tried: its names mean what they mean in a real run.
 func (m *Machine) Trial(recorded bool) *Machine {
 	return &Machine{DataDir: m.DataDir, ConfigFile: m.ConfigFile, DryRun: true, OpenKey: m.OpenKey, set: m.set, env: m.env, version: m.version, log: m.log, faults: m.faults,
 		recorded: recorded, clients: map[string]*acme.Client{}, throttles: map[string]*acme.Throttle{}, hostMade: map[string]any{}}

@@ -113,7 +113,7 @@ func (m *Machine) ValidationTitle(ctx context.Context, v inkan.Validation) strin
 	case what.kind == "webroot":
 		title = v.Type + " by files in " + what.words
 	default:
-		title = v.Type + " by an own listener at " + what.words
+		title = v.Type + " by Inkan's own listener at " + what.words
 	}
 	if v.Match != "" && v.Match != "*" {
 		title += " for " + v.Match

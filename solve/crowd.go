@@ -9,7 +9,7 @@ import (
 
 // crowd keeps the connections of a server below a maximum by closing the
 // oldest. An honest client is served within milliseconds, so the oldest of
-// very many connections is one that stalls; who comes later is still served.
+// very many connections is one that stalls. Later clients are still served.
 type crowd struct {
 	max int
 

@@ -27,10 +27,10 @@ type DNS01Config struct {
 	Propagation
 }
 
-// DNS01Zone is a zone that is told rather than found.
+// DNS01Zone is a zone that is configured rather than looked up.
 type DNS01Zone struct {
 	Zone    string                      `json:"zone" help:"the name where the zone begins, such as example.org" required:"true"`
-	DNS     plug.Ref[inkan.DNSProvider] `json:"dns" help:"the DNS host that has it; without, that of the solver"`
+	DNS     plug.Ref[inkan.DNSProvider] `json:"dns" help:"the DNS host that has it; if empty, that of the solver"`
 	Servers []string                    `json:"servers" help:"its authoritative servers, as host or host:port, where the NS records tell others, such as behind a split horizon"`
 }
 
@@ -95,13 +95,14 @@ type dns01 struct {
 	hosts map[string]inkan.DNSProvider // by apex; "": for all others
 }
 
-// dnsUndo is what clean-up needs when the names do not lead there any more.
+// dnsUndo tells clean-up where a record is, although CNAME records may have
+// changed since.
 type dnsUndo struct {
 	Zone string `json:"zone"`
 	Name string `json:"name"`
 }
 
-// record is where and what the proof of a challenge is.
+// record is the place and the value of the proof for one challenge.
 type record struct {
 	dnsUndo
 	value string
@@ -248,7 +249,8 @@ func (d *dns01) eachZone(ctx context.Context, records []record, f func(ctx conte
 	return errors.Join(errs...)
 }
 
-// host returns the DNS host of a zone: that of the nearest zone that was told.
+// host returns the DNS host of a zone: that of the nearest configured zone
+// at or above it, else the default.
 func (d *dns01) host(zone string) inkan.DNSProvider {
 	for name := zone; name != ""; _, name, _ = strings.Cut(name, ".") {
 		if host, ok := d.hosts[name]; ok {

@@ -17,7 +17,7 @@ import (
 // counts as visible.
 type Propagation struct {
 	CheckAt   string        `json:"check" help:"who must show the record before the CA is asked: authoritative (every server of the zone), resolvers, or none" default:"authoritative"`
-	Resolvers []string      `json:"resolvers" help:"the recursive servers to find zones with, as host or host:port; without, those of the operating system"`
+	Resolvers []string      `json:"resolvers" help:"the recursive servers to find zones with, as host or host:port; if empty, those of the operating system"`
 	Timeout   plug.Duration `json:"propagation_timeout" help:"how long the record may take to become visible" default:"2m"`
 }
 
@@ -45,7 +45,7 @@ func (p *Propagation) check() error {
 // prover finds the places of records and waits until they are visible.
 type prover struct {
 	client  *dnslookup.Client
-	known   map[string][]string // zones that are told, see [dnslookup.Finder]
+	known   map[string][]string // configured zones, see [dnslookup.Finder]
 	checkAt string
 	timeout time.Duration
 	log     *slog.Logger

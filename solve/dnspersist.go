@@ -22,8 +22,8 @@ type DNSPersist01Config struct {
 
 	Issuer    string        `json:"issuer" help:"the CA's issuer domain name that the record names, where the CA offers several or is not to be trusted to say"`
 	CheckAt   string        `json:"check" help:"where to look for the record before the CA is asked: resolvers or none" default:"resolvers"`
-	Resolvers []string      `json:"resolvers" help:"the recursive servers to ask, as host or host:port; without, those of the operating system"`
-	Warn      plug.Duration `json:"warn" help:"how long before its persistUntil a record is complained of" default:"30d"`
+	Resolvers []string      `json:"resolvers" help:"the recursive servers to ask, as host or host:port; if empty, those of the operating system"`
+	Warn      plug.Duration `json:"warn" help:"how long before its persistUntil to warn about a record" default:"30d"`
 }
 
 // Check refuses what the tags cannot.
@@ -41,8 +41,8 @@ func (c *DNSPersist01Config) Check() error {
 
 // DNSPersist01 returns a Solver for dns-persist-01 (draft-ietf-acme-dns-persist).
 //
-// The record stands before the order and stays after it, so Present only looks
-// whether it is there and lets this account have this name, and CleanUp does
+// The record exists before the order and stays after it. So Present only checks
+// that it is there and allows this account to have this name, and CleanUp does
 // nothing. A record that is missing or insufficient is an error of kind Operator
 // whose hint is the record to publish.
 func DNSPersist01(env plug.Env, c DNSPersist01Config) (inkan.Solver, error) {
@@ -113,7 +113,7 @@ func (d *dnsPersist01) look(ctx context.Context, c inkan.Challenge) error {
 			d.warn(c, r)
 			return nil
 		}
-		why = fmt.Errorf("the record %q does not do: %w", inkan.Printable(value, 300), err)
+		why = fmt.Errorf("the record %q is not sufficient: %w", inkan.Printable(value, 300), err)
 	}
 	want := dnspersist.Record{Issuer: issuers[0], Account: c.Account, Wildcard: c.Wildcard}
 	return inkan.Errorf(inkan.Operator, op, "at %s: %w", name, why).

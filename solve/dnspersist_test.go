@@ -36,7 +36,7 @@ func TestA22DNSPersist01(t *testing.T) {
 		{name: "another CA", records: []string{"other.example; accounturi=" + account}, want: "there is no record"},
 		{name: "no wildcard", records: []string{"ca.example; accounturi=" + account}, wildcard: true, want: "policy=wildcard", hint: "; policy=wildcard"},
 		{name: "ran out", records: []string{fmt.Sprintf("ca.example; accounturi=%s; persistUntil=%d", account, now.Add(-time.Minute).Unix())}, want: "ran out"},
-		{name: "malformed", records: []string{"ca.example; accounturi"}, want: "does not do"},
+		{name: "malformed", records: []string{"ca.example; accounturi"}, want: "not sufficient"},
 		{name: "64 KB", records: []string{"ca.example; accounturi=" + account + "; x=" + strings.Repeat("a", 60000)}, want: "dns-persist-01 for"},
 		{name: "issuer", issuer: "second.example", records: []string{"second.example; accounturi=" + account}},
 		{name: "not its issuer", issuer: "third.example", want: "go by", hint: "issuer"},

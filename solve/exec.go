@@ -33,7 +33,7 @@ type Hook struct {
 	Dialect   string                 `json:"dialect" help:"how the program is called: certbot, dehydrated, mod_md, mod_md_2 (its MDChallengeDns01Version 2) or acme-client (the lines of its option -t)" required:"true"`
 	Command   []string               `json:"command" help:"the program and its arguments; no shell reads them"`
 	Shell     string                 `json:"shell" help:"a line for /bin/sh, in place of command; for certbot and acme-client"`
-	CleanUp   []string               `json:"cleanup_command" help:"the program that removes what command has shown; for certbot and acme-client, the others are called again"`
+	CleanUp   []string               `json:"cleanup_command" help:"the program that removes what command has shown; for certbot and acme-client; the other dialects call command again"`
 	CleanUpSh string                 `json:"cleanup_shell" help:"a line for /bin/sh, in place of cleanup_command"`
 	Chain     bool                   `json:"hook_chain" help:"call dehydrated's hook once for all names, as HOOK_CHAIN=yes does"`
 	HookLimit plug.Duration          `json:"timeout" help:"how long one run may take before it is stopped" default:"10m"`
@@ -100,9 +100,9 @@ func (h *Hook) program(args []string, shell string, env plug.Env) *command.Comma
 //	mod_md_2     setup NAME VALUE, teardown NAME VALUE
 //	acme-client  reads "dns-01 NAME TOKEN.THUMBPRINT" lines and writes each back when it is done
 //
-// The hook is called without a shell, in a clean environment, one run after the
-// other. Afterwards Wait looks for the record at every authoritative server,
-// where CNAME records lead too, so that no hook needs to sleep.
+// The hook is called without a shell, in a clean environment, one run at a time.
+// Afterwards Wait looks for the record at every authoritative server and follows
+// CNAME records, so that no hook needs to sleep.
 func Exec(env plug.Env, c ExecConfig) (inkan.Solver, error) {
 	plug.Defaults(&c)
 	if err := c.Check(); err != nil {
@@ -189,7 +189,8 @@ func (h *hook) check(c inkan.Challenge) error {
 	return check(h.challengeType, c)
 }
 
-// enter waits until no other run is under way: hooks do not expect company.
+// enter waits until no other run is under way: hooks do not expect to run
+// concurrently.
 func (h *hook) enter(ctx context.Context) (leave func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -202,8 +203,8 @@ func (h *hook) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// run calls the program as its dialect wants it. Of a clean-up everything is
-// tried; of a presentation nothing behind the first failure.
+// run calls the program as its dialect requires. A clean-up tries every
+// challenge; a presentation stops at the first failure.
 func (h *hook) run(ctx context.Context, program *command.Command, challenges []inkan.Challenge, cleaning bool) ([]inkan.Undo, error) {
 	if h.dialect == acmeClient {
 		return nil, h.lines(ctx, program, challenges, cleaning)

@@ -30,11 +30,11 @@ type HTTP01Config struct {
 
 // HTTP01 returns a Solver for http-01 that puts each key authorization, as it
 // is, under the key .well-known/acme-challenge/<token> of a Store: a webroot or
-// a bucket. Nothing of the CA's becomes part of a key before it is checked.
+// a bucket. Nothing that the CA sent becomes part of a key unchecked.
 //
-// Present creates only. A token that stands with the same answer is success,
-// with another one an error. CleanUp deletes what holds the challenge's answer
-// and nothing else; the directories stay.
+// Present only creates keys. A key that exists with the same answer is success;
+// one with another answer is an error. CleanUp deletes a key only if it holds
+// the challenge's answer; the directories stay.
 func HTTP01(_ plug.Env, cfg HTTP01Config) (inkan.Solver, error) {
 	if cfg.Store.Value == nil {
 		return nil, inkan.Errorf(inkan.Operator, "http-01 solver", "no store given")
@@ -59,14 +59,14 @@ func (h *http01) present(ctx context.Context, c inkan.Challenge) error {
 	if err == nil {
 		return nil
 	}
-	// The token may stand since an earlier try, or the write may have
-	// happened although it reported an error.
+	// An earlier try may have written the answer, or this write may have
+	// succeeded although it reported an error.
 	data, _, readErr := h.store.Get(ctx, key)
 	switch {
 	case readErr == nil && string(data) == c.KeyAuthorization:
 		return nil
 	case readErr == nil && errors.Is(err, inkan.ErrConflict):
-		return inkan.Errorf(inkan.Operator, "http-01 for "+c.Identifier.Value, "the token %s stands with another answer", inkan.Printable(c.Token, 64)).
+		return inkan.Errorf(inkan.Operator, "http-01 for "+c.Identifier.Value, "the token %s already has another answer", inkan.Printable(c.Token, 64)).
 			WithHint("another program or account may be validating the same name; remove the file %s if not", key)
 	case errors.Is(err, inkan.ErrConflict):
 		err = readErr
@@ -126,7 +126,7 @@ func checkAll(challengeType string, challenges []inkan.Challenge) error {
 }
 
 // check refuses what must not become part of a path. The core has checked the
-// token before; here stands the last door (reliability H02, CVE-2026-40611).
+// token already; this is the last check (reliability H02, CVE-2026-40611).
 func check(challengeType string, c inkan.Challenge) error {
 	fail := func(format string, args ...any) error {
 		return inkan.Errorf(inkan.Bug, challengeType+" for "+inkan.Printable(c.Identifier.Value, 80), format, args...)

@@ -15,11 +15,10 @@ import (
 )
 
 // Handler answers http-01 challenges from a Store, for a solver of [HTTP01]
-// over the same Store in another process: so every node of a cluster answers,
-// whichever of them the CA meets. It asks the Store for
-// .well-known/acme-challenge/<token>, for nothing else, and only for what can
-// be a token. Its methods may be called at once; do not change its fields once
-// it is in use.
+// over the same Store in another process: so any node of a cluster can answer
+// the CA. It asks the Store for .well-known/acme-challenge/<token> only, and
+// only if the token is well-formed. Its methods may be called concurrently; do
+// not change its fields once it is in use.
 //
 //	mux.Handle("/.well-known/acme-challenge/", &solve.Handler{Store: shared})
 type Handler struct {
@@ -45,9 +44,9 @@ type reading struct {
 	until time.Time // not used after that
 }
 
-// A CA asks from several places within seconds. Nobody can ask for a token
-// before its order has one, so what was not found can only be asked for by
-// who guesses, or by a CA that is earlier than the answer.
+// A CA asks from several places within seconds. Nobody knows a token before the
+// order exists, so a request for a missing one comes from somebody who guesses,
+// or from a CA that asks before the answer is stored.
 const (
 	foundLife   = 30 * time.Second
 	missingLife = time.Second
@@ -55,8 +54,8 @@ const (
 	maxAnswer   = 1024 // a key authorization has at most 255+1+43 bytes
 )
 
-// ServeHTTP implements http.Handler. A Store that cannot be read, or is asked
-// for too much at once, is 503.
+// ServeHTTP implements http.Handler. It answers 503 if the Store cannot be read
+// or too many tokens are asked for at once.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	token, ours := tokenOf(q, h.Path)
 	switch {
@@ -94,7 +93,7 @@ func (h *Handler) answer(ctx context.Context, token string) (string, error) {
 		h.busy++
 		r = &reading{done: make(chan struct{})}
 		h.known[token] = r
-		// It is read for all who wait, so the end of one request is not its end.
+		// All waiting requests share this reading, so it outlives the first one.
 		go h.read(context.WithoutCancel(ctx), token, r)
 	}
 	h.mu.Unlock()
@@ -171,11 +170,11 @@ func (r *reading) missing() bool {
 	}
 }
 
-// Stateless answers http-01 challenges without knowing of any: every token with
-// itself and the thumbprint of the account key (RFC 8555 section 8.1). It needs
-// no Store and no secret, so any number of servers can do it. It lets the holder
-// of that account, and nobody else, get certificates for every name that it is
-// asked for under. Use a solver of [StatelessSolver] with it. Its fields are
+// Stateless answers http-01 challenges without knowing them: it answers every
+// token with that token and the thumbprint of the account key (RFC 8555 section
+// 8.1). It needs no Store and no secret, so any number of servers can do it. It
+// lets the holder of that account, and nobody else, get certificates for every
+// name that it serves. Use a solver of [StatelessSolver] with it. Its fields are
 // those of [Handler].
 type Stateless struct {
 	Thumbprint string // RFC 7638, in base64url, as "inkan account show" tells

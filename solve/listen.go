@@ -44,7 +44,7 @@ type listening struct {
 	memory
 	challenge string // the challenge type
 	flag      string // the flag that asks for such a solver
-	instead   string // what serves where another program has the port
+	instead   string // a hint for when another program has the port
 	usual     string // the port that the CA connects to
 	newServer func() server
 	host      string
@@ -137,7 +137,7 @@ func (l *listening) listen(ctx context.Context) ([]net.Listener, error) {
 	}
 	v4, err4 := lc.Listen(ctx, "tcp4", ":"+l.port)
 	port := l.port
-	if err4 == nil && port == "0" { // any port, but one
+	if err4 == nil && port == "0" { // any port, but the same for both families
 		port = strconv.Itoa(v4.Addr().(*net.TCPAddr).Port)
 	}
 	v6, err6 := lc.Listen(ctx, "tcp6", ":"+port)
@@ -152,7 +152,7 @@ func (l *listening) listen(ctx context.Context) ([]net.Listener, error) {
 	case err4 != nil && err6 != nil:
 		err = l.explain("", fmt.Errorf("IPv4: %w; IPv6: %w", err4, err6))
 	case errors.Is(err4, syscall.EADDRINUSE):
-		// The CA may choose either family, so half a port is no port.
+		// The CA may choose either family, and would reach the other program.
 		err = l.explain("IPv4", err4)
 	case errors.Is(err6, syscall.EADDRINUSE):
 		err = l.explain("IPv6", err6)

@@ -17,10 +17,10 @@ import (
 )
 
 // Manual is a Solver whose proofs a person puts in place. Present shows
-// nothing; Wait asks the Person, then looks itself whether the proofs are there
-// before the CA is asked, and tells what it sees instead until they are. Fill in
-// the fields before use; all methods may be called at once, and the person is
-// asked one thing at a time.
+// nothing; Wait asks the Person, checks that the proofs are there before the CA
+// is asked, and reports what it sees instead until they are. Fill in the fields
+// before use; all methods may be called concurrently, and the person is asked
+// one thing at a time.
 type Manual struct {
 	Type   string // inkan.HTTP01 or inkan.DNS01
 	Person Person // nil: nobody is there, so nothing can be presented
@@ -40,8 +40,8 @@ type Manual struct {
 // Person puts proofs in place and takes them away.
 type Person interface {
 	// Place tells what to put where and returns when the person says that it
-	// is done. wrong says what was seen instead, nil the first time. sure: the
-	// CA shall be asked although the proofs were not seen.
+	// is done. wrong says what was seen instead, nil the first time. If sure is
+	// true, the CA is asked although the proofs were not seen.
 	Place(ctx context.Context, proofs []Proof, wrong error) (sure bool, err error)
 	// Remove tells what may be taken away.
 	Remove(ctx context.Context, proofs []Proof)

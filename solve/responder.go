@@ -21,7 +21,7 @@ import (
 //
 // It answers GET and HEAD for the exact path of a token that is presented,
 // with the name or address that is being validated as host; everything else
-// is a small 404. Its zero value is ready. All methods may be called at once.
+// is a small 404. Its zero value is ready. Its methods may be called concurrently.
 type Responder struct {
 	// Path is what stands before the token in the paths that arrive; it ends
 	// in a slash. Empty: /.well-known/acme-challenge/, as a CA asks. A load
@@ -54,10 +54,10 @@ func (r *Responder) Present(ctx context.Context, challenges []inkan.Challenge) (
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Compared before anything is shown.
+	// All are compared before any is shown.
 	for _, c := range challenges {
 		if a := r.shown[r.placeOf(c)]; a != nil && a.value != c.KeyAuthorization {
-			return nil, inkan.Errorf(inkan.Operator, "http-01 for "+c.Identifier.Value, "the token %s stands with another answer", c.Token)
+			return nil, inkan.Errorf(inkan.Operator, "http-01 for "+c.Identifier.Value, "the token %s already has another answer", c.Token)
 		}
 	}
 	if r.shown == nil {

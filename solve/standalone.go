@@ -13,7 +13,7 @@ type StandaloneConfig struct {
 	_       struct{} `help:"answers http-01 challenges itself, on a port that it opens while challenges stand"`
 	Addr    string   `json:"addr" help:"the address to listen on; without a host, all IPv4 and IPv6 addresses; the CA always connects to port 80" default:":80"`
 	Path    string   `json:"path" help:"what stands before the token in the paths that are asked for here; / behind a load balancer that takes the CA's prefix off" default:"/.well-known/acme-challenge/"`
-	AnyHost bool     `json:"any_host" help:"answer for every host name; for a load balancer that asks with another one than the CA did"`
+	AnyHost bool     `json:"any_host" help:"answer for every host name; for a load balancer that changes the host name"`
 }
 
 // Standalone returns a Solver for http-01 that listens itself, from the first
@@ -41,7 +41,7 @@ func Standalone(env plug.Env, cfg StandaloneConfig) (inkan.Solver, error) {
 	return l, l.at(cfg.Addr)
 }
 
-// httpServer returns a server for requests that have to be small and soon.
+// httpServer returns a server that limits the size and the time of a request.
 func httpServer(h http.Handler, log *slog.Logger) *http.Server {
 	crowd := &crowd{max: maxConns}
 	s := &http.Server{

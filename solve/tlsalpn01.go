@@ -11,7 +11,7 @@ import (
 	"github.com/inkan-acme/inkan/plug"
 )
 
-// alpnProtocol is what a CA that validates offers, and nothing else: RFC 8737
+// alpnProtocol is the only protocol that a validating CA offers: RFC 8737
 // section 6.2.
 const alpnProtocol = "acme-tls/1"
 
@@ -64,8 +64,8 @@ func (s *tlsALPN) Wait(ctx context.Context, challenges []inkan.Challenge) error 
 // A name can show one proof at a time. Orders that need the same name at once
 // wait for each other, in Wait, until the proof before theirs is cleaned up.
 //
-// Its zero value is ready, and all methods may be called at once; do not change
-// Store once it is in use. It implements inkan.Waiter and inkan.Witness.
+// Its zero value is ready, and its methods may be called concurrently; do not
+// change Store once it is in use. It implements inkan.Waiter and inkan.Witness.
 type TLSALPN struct {
 	// Store lets every node of a cluster answer for every other: each runs a
 	// TLSALPN over the same Store. What is presented stands there below
@@ -98,8 +98,8 @@ func (t *TLSALPN) Present(ctx context.Context, challenges []inkan.Challenge) ([]
 	if err := checkAll(inkan.TLSALPN01, challenges); err != nil {
 		return nil, err
 	}
-	// All at once: so of two orders one is before the other at every name
-	// they share, and they cannot wait for each other.
+	// One lock covers all names, so of two orders the same one is first at
+	// every name they share, and they cannot wait for each other.
 	if first, err := t.enqueue(challenges); err != nil || !first || t.Store == nil {
 		return nil, err
 	}
@@ -191,12 +191,12 @@ func notOurTurn(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return inkan.Errorf(inkan.Temporary, "tls-alpn-01 for "+inkan.Printable(name, 80), "another order shows its proof for this name since %v, and there can be one only", turnTime)
+	return inkan.Errorf(inkan.Temporary, "tls-alpn-01 for "+inkan.Printable(name, 80), "another order has shown its proof for this name for %v, and only one can be shown at a time", turnTime)
 }
 
 // CleanUp implements inkan.Solver.
 func (t *TLSALPN) CleanUp(ctx context.Context, challenges []inkan.Challenge) error {
-	err := t.release(ctx, challenges) // before another of this process may take it
+	err := t.release(ctx, challenges) // before another order of this process takes the slot
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range challenges {
@@ -240,9 +240,9 @@ func (t *TLSALPN) idle() bool {
 }
 
 // Config returns base with one change: handshakes that offer the protocol
-// acme-tls/1 and no other get the proof for their server name, or an alert, by
-// a configuration of their own; neither client certificates nor tickets of base
-// are their matter. After such a handshake the server must not speak: close the
+// acme-tls/1 and no other get the proof for their server name, or an alert. They
+// have a configuration of their own, without base's client certificates and
+// session tickets. After such a handshake the server must not speak: close the
 // connection when its NegotiatedProtocol is acme-tls/1. [TLSALPN.Serve] does
 // that for an http.Server.
 func (t *TLSALPN) Config(base *tls.Config) *tls.Config {

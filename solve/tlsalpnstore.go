@@ -20,9 +20,9 @@ import (
 // from nothing to a proof and from that to nothing, and is never deleted: an
 // empty slot is left for each name that was ever validated this way.
 //
-// An order that needs several slots and meets one in use gives up those that
-// sort behind it. So nobody who waits holds a slot behind the one that he waits
-// for, and two orders never wait for each other.
+// An order that needs several slots and finds one in use releases its own slots
+// that sort after that one. So a waiting order holds no slot that sorts after
+// the one it waits for, and two orders never wait for each other.
 
 const (
 	slotPrefix = "tls-alpn-01/"
@@ -55,7 +55,7 @@ func (t *TLSALPN) takeAll(ctx, limited context.Context, challenges []inkan.Chall
 }
 
 // take takes the slots of the challenges. It returns the first name whose slot
-// another proof holds; then those behind it are free of ours.
+// another proof holds, and then releases our slots that sort after it.
 func (t *TLSALPN) take(ctx context.Context, challenges []inkan.Challenge) (busy string, err error) {
 	var mu sync.Mutex
 	err = each(challenges, func(c inkan.Challenge) error {
@@ -146,7 +146,7 @@ func (t *TLSALPN) release(ctx context.Context, challenges []inkan.Challenge) err
 }
 
 // stored makes the certificate for a server name of what stands in the Store.
-// Nothing is kept of it: who asks too early must not hide what comes.
+// Nothing is cached: a request that comes too early must not hide the proof.
 func (t *TLSALPN) stored(ctx context.Context, server string) (*tls.Certificate, error) {
 	id, ok := identifierOf(server)
 	if !ok {

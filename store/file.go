@@ -80,10 +80,10 @@ const (
 // key's shard; so does Delete, lest a replacement brings the key back. Writing
 // and flushing happen outside the lock.
 //
-// What is in a directory is worthless if the directory itself is lost with the
-// power. So this invariant holds: a directory that has an entry, temporary
-// ones aside, is durable in its parent. Who adds the first entry flushes the
-// parent before (see dir).
+// A power failure that loses a directory loses all entries in it. So this
+// invariant holds: a directory that has an entry, temporary ones aside, is
+// durable in its parent. Whoever adds the first entry flushes the parent first
+// (see dir).
 type file struct {
 	fs      durable.FS
 	op      string // begins messages: "file store /var/lib/inkan/store"
@@ -170,8 +170,8 @@ func (s *file) create(_ context.Context, key string, data []byte, _ inkan.Rev) e
 		if info, e := d.Lstat(name); e == nil && info.Mode.IsDir() {
 			return inkan.Errorf(inkan.Bug, "", "there are keys below this one, so it cannot be a key itself")
 		}
-		// Who made it may have died before flushing it, and the loser of a
-		// creation relies on what it lost to.
+		// Its creator may have died before flushing it, and whoever gets
+		// ErrConflict relies on the value that is there.
 		if err := d.Sync(); err != nil {
 			return err
 		}

@@ -13,9 +13,9 @@ import (
 	"github.com/inkan-acme/inkan/internal/durable"
 )
 
-// List implements inkan.Store. It reads a directory when the keys in it are
-// due, and none whose keys all come before after: the first key of a deep
-// tree costs one directory a level.
+// List implements inkan.Store. It reads a directory only when its keys are next,
+// and skips one whose keys all sort before after. So the first key of a deep
+// tree costs one directory for each level.
 //
 // Entries that are neither file nor directory are listed as keys, because Get
 // then says what is wrong with them. Names that no key may have are not.

@@ -32,7 +32,7 @@ type Provider interface {
 //
 //   - Names are relative to the zone in libdns, "@" is the apex.
 //   - AppendRecords is not idempotent: New asks GetRecords first, where there is
-//     one. Without it a repeated add is the provider's to make sense of.
+//     one. Without it, a repeated add is left to the provider.
 //   - DeleteRecords compares the TTL too, unless it is 0, which it is here: the
 //     TTL is not known at clean-up, and hosts round it.
 //   - SetRecords is never used: it would remove the values of others.

@@ -16,7 +16,7 @@ import (
 type Asker struct {
 	t    *Terminal
 	in   *bufio.Reader
-	next chan answer // of a reading that a question has begun and not waited for
+	next chan answer // of a read that a question began and did not wait for
 }
 
 // answer is a line that was read.
