@@ -31,7 +31,7 @@ const MaxSkew = time.Hour
 //
 // Retries: only what RFC 8555 calls retryable at once (badNonce); everything
 // else is returned. Polling is part of the order, not a retry.
-// Concurrency: Issue may be called at once for different journals.
+// Concurrency: Issue may be called concurrently for different journals.
 // After a crash: call Issue again with the same journal.
 // The returned chains are unchecked; the caller checks them.
 type Issuer interface {

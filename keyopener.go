@@ -15,7 +15,7 @@ type KeyUse struct {
 // The engine, package serve and package acme get one handed in, and hand it on to
 // deployers (Deployment.Keys). Errors: a form that it cannot open is of kind
 // Operator and names the form; no error holds any of the key. Concurrency: it may
-// be called at once.
+// be called concurrently.
 type KeyOpener func(ctx context.Context, k *StoredKey, use KeyUse) (*PrivateKey, error)
 
 // Open returns the private key. Plain keys are opened here; what a KeyOpener

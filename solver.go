@@ -20,7 +20,7 @@ import (
 // in another process and after a crash, and may be called twice; what is
 // absent is success.
 //
-// Retries: the caller's. Concurrency: all methods may be called at once, also
+// Retries: the caller's. Concurrency: all methods may be called concurrently, also
 // for challenges of different orders at the same name.
 type Solver interface {
 	Present(ctx context.Context, challenges []Challenge) ([]Undo, error)

@@ -64,7 +64,7 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // Consistent: a Get or Put that begins after a Put returned sees that value.
 // A List that begins after a Put returned shows the key.
 // Retries: the caller's. A Store never retries a conditional write.
-// Concurrency: all methods may be called at once, by any number of processes.
+// Concurrency: all methods may be called concurrently, by any number of processes.
 // Errors: a missing key is fs.ErrNotExist (errors.Is); a damaged or unreadable
 // one is any other error. A Store returns values whole or not at all.
 // After a crash: every value is the old one or the new one, never a mix, and

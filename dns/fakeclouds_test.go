@@ -281,8 +281,11 @@ func googleSkin(t *table) http.Handler {
 				return
 			}
 		}
+		// Nobody sees a set that is replaced without any values.
 		for _, d := range in.Deletions {
-			t.swap(d.Name, nil, 0, nil)
+			if !slices.ContainsFunc(in.Additions, func(a set) bool { return a.Name == d.Name }) {
+				t.swap(d.Name, nil, 0, nil)
+			}
 		}
 		for _, a := range in.Additions {
 			values, _ := unquotedAll(w, a.RRDatas)

@@ -11,7 +11,7 @@ import (
 
 // Manager carries plans out: it reads what the Store holds, decides with
 // [PlanCertificate] and does the work. Fill in the exported fields and do not
-// change them afterwards. All methods may be called at once.
+// change them afterwards. All methods may be called concurrently.
 type Manager struct {
 	// Store is shared by everybody who works on the same certificates.
 	Store inkan.Store
@@ -50,7 +50,7 @@ type Manager struct {
 	// version, at its end: whoever serves them reads them again.
 	Published func(ctx context.Context, names []string)
 	// Progress, if not nil, is told every step of every certificate. It may be
-	// called at once from several goroutines and must return at once.
+	// called from several goroutines concurrently and must return at once.
 	Progress func(Progress)
 
 	once    sync.Once

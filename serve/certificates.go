@@ -26,7 +26,7 @@ import (
 // hit takes one hash, one atomic load and one map look-up, without locks,
 // allocations or clocks.
 //
-// All methods may be called at once.
+// All methods may be called concurrently.
 type Certificates struct {
 	// Store holds the certificates. A reader of current/, v/, names/ and events/
 	// is enough.

@@ -27,7 +27,7 @@ import (
 // root and without "." and ".." (fs.ValidPath); "." is the root. No symbolic
 // link below the root is ever followed.
 //
-// Concurrency: all methods of FS and Dir may be called at once, by any number
+// Concurrency: all methods of FS and Dir may be called concurrently, by any number
 // of processes. Errors: they name the step and the file, and wrap the system's
 // error, so that errors.Is(err, fs.ErrNotExist) works.
 type FS interface {
