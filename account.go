@@ -24,7 +24,7 @@ type AccountRecord struct {
 	TermsAgreed string     `json:"terms_agreed,omitempty"` // the URL of the terms that were agreed to
 	EABKeyID    string     `json:"eab_kid,omitempty"`
 	Created     time.Time  `json:"created"`
-	Deactivated time.Time  `json:"deactivated,omitzero"` // somebody asked the CA to; it serves no more
+	Deactivated time.Time  `json:"deactivated,omitzero"` // when the CA was asked to; the account is not used any more
 
 	// Directory is the CA's directory object as last read, so that an order
 	// needs no request for it. It is read again when an answer says it moved.

@@ -16,8 +16,8 @@ const (
 	maxChainCerts = 12
 )
 
-// clockTolerance is how far the local clock may be behind the CA's. CAs set
-// notBefore an hour back; a certificate of the near future is not a fault.
+// clockTolerance is how far the local clock may be behind the CA's: a notBefore
+// that is no further ahead is accepted.
 const clockTolerance = 24 * time.Hour
 
 // ParseChain reads a PEM bundle. RFC 8555 section 11.4: anything but
@@ -36,8 +36,7 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 		if !bytes.HasPrefix(rest, []byte("-----BEGIN CERTIFICATE-----")) {
 			return nil, fail("it holds something other than certificates")
 		}
-		// pem.Decode passes over what it cannot read to the next block; here
-		// nothing may be passed over.
+		// pem.Decode skips what it cannot read; here nothing may be skipped.
 		block, behind := pem.Decode(rest)
 		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 ||
 			bytes.Count(rest[:len(rest)-len(behind)], []byte("-----BEGIN")) != 1 {
@@ -58,10 +57,10 @@ func ParseChain(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-// CheckChain checks a bundle against what was asked for: each certificate
-// signed by the next, the leaf ours by its key, for exactly our identifiers
-// and valid now. It returns the leaf. No trust root is needed. The error is of
-// kind Bug: the CA answered with something that it must not.
+// CheckChain checks a bundle against what was asked for and returns the leaf.
+// Each certificate must be signed by the next. The leaf must hold the key, name
+// exactly the identifiers and be valid now. No trust root is needed. The error is
+// of kind Bug, because no CA may answer with such a bundle.
 func CheckChain(bundle []byte, key crypto.PublicKey, ids []Identifier, now time.Time) (*x509.Certificate, error) {
 	certs, err := ParseChain(bundle)
 	if err != nil {
@@ -83,7 +82,7 @@ func CheckChain(bundle []byte, key crypto.PublicKey, ids []Identifier, now time.
 		return nil, fail("the certificate is for another key")
 	}
 	if leaf.IsCA {
-		return nil, fail("the first certificate in it is one of a CA")
+		return nil, fail("the first certificate in it is a CA certificate")
 	}
 	if got, want := leafIdentifiers(leaf), sortedIdentifiers(ids); !slices.Equal(got, want) {
 		return nil, fail("the certificate is for other names: %s", Printable(strings.Join(got, " "), 300))

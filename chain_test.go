@@ -77,7 +77,7 @@ func TestA11Chains(t *testing.T) {
 		{"the leaf twice", testsign.PEM(good, good, inter.Cert), "not signed by the next one"},
 		{"in the wrong order", testsign.PEM(inter.Cert, good), "not signed by the next one"},
 		{"an expired issuer", testsign.PEM(old.Leaf(t, key.Public(), names, from, to, nil), old.Cert), "the issuer old cross-sign in it expired"},
-		{"a CA certificate", testsign.PEM(leaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, names...), inter.Cert), "one of a CA"},
+		{"a CA certificate", testsign.PEM(leaf(func(c *x509.Certificate) { c.IsCA, c.BasicConstraintsValid = true, true }, names...), inter.Cert), "is a CA certificate"},
 	} {
 		got, err := CheckChain(c.bundle, key.Public(), dnsIDs(names...), now)
 		switch {

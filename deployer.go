@@ -11,7 +11,7 @@ import (
 // the same Deployment twice leaves the same result. It never harms the version
 // that is in place: on an error, and after a crash at any moment, the target
 // serves Deployment.Previous or Deployment.Version, whole.
-// Retries: the caller's. Concurrency: may be called concurrently for different
+// The caller retries. Deploy may be called concurrently for different
 // certificates.
 type Deployer interface {
 	Deploy(ctx context.Context, d Deployment) (Receipt, error)

@@ -8,16 +8,17 @@ import (
 //
 // zone is the zone apex and ends in a dot, as do the names in TXT. Other
 // values at a name are kept: AddTXT adds exactly these values, RemoveTXT
-// removes exactly these; a value that is there already (or absent) is success.
-// Durable when the host has accepted it; visible to the world only after Wait
-// or a propagation check. Retries: the caller's. Concurrency: safe.
+// removes exactly these. To add a value that is there, or remove one that is
+// absent, is success. A change is durable when the host has accepted it; the world
+// sees it only after Wait or a propagation check. The caller retries. The methods
+// may be called concurrently.
 type DNSProvider interface {
 	AddTXT(ctx context.Context, zone string, records []TXT) error
 	RemoveTXT(ctx context.Context, zone string, records []TXT) error
 }
 
-// DNSWaiter is an optional ability of a DNSProvider: the host itself knows
-// when its servers answer with the records.
+// DNSWaiter is an optional ability of a DNSProvider: Wait returns when the host
+// says that its servers answer with the records.
 type DNSWaiter interface {
 	Wait(ctx context.Context, zone string, records []TXT) error
 }

@@ -16,11 +16,12 @@ type Kind int
 
 const (
 	// Temporary: the same attempt may succeed later without anybody's help.
-	// It is the zero value: what nobody classified is tried again, slowly.
+	// It is the zero value, so an unclassified error is retried, slowly.
 	Temporary Kind = iota
 	// RateLimited: a limit of the CA or of this Store says when to come back.
 	RateLimited
-	// Pending: the work goes on from its journal. Not a failure, no back-off.
+	// Pending: the work goes on from its journal. It is no failure and causes no
+	// back-off.
 	Pending
 	// Operator: a person must change something first (terms, DNS, a path).
 	Operator
@@ -73,13 +74,12 @@ func (k *Kind) UnmarshalText(b []byte) error {
 // Error is the one error type of Inkan. Plug-ins return it where they know
 // more than their caller; every other error counts as [Temporary].
 //
-// The message is "<op>: <err>", lower case, without a full stop. Hint is a
-// complete sentence for a person who wants to mend it, also without a full
-// stop. Neither ever holds a secret.
+// The message is "<op>: <err>", lower case, without a full stop. Hint tells a
+// person how to fix it, also without a full stop. Neither ever holds a secret.
 type Error struct {
 	Op         string    // the step, the name and the host: "newOrder at acme.example"
 	Kind       Kind      //
-	RetryAfter time.Time // not before this instant; zero means no wish
+	RetryAfter time.Time // the earliest next try; zero if none is asked for
 	Hint       string    // what to do; may be empty; several lines are several hints
 	Err        error     // what happened; never nil
 }
@@ -191,7 +191,7 @@ func RetryAfterOf(err error) time.Time {
 func Printable(s string, max int) string {
 	const dots = "..."
 	var b strings.Builder
-	whole := 0 // what may stay if the rest must go
+	whole := 0 // how much of the text stays if dots must follow
 	for _, r := range s {
 		piece := string(r)
 		switch {

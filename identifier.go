@@ -37,9 +37,9 @@ func (id Identifier) Wildcard() bool { return strings.HasPrefix(id.Value, "*.") 
 func (id Identifier) Base() string { return strings.TrimPrefix(id.Value, "*.") }
 
 // ParseIdentifier checks a name or an address that a person wrote and returns
-// it in canonical form. What cannot become part of a certificate is refused
-// with the rule it breaks; nothing else leaves this function, so its result is
-// safe in a URL, a file name and an argument list. The error is of kind Operator.
+// it in canonical form. It refuses what cannot become part of a certificate, and
+// names the rule that is broken. So its result is safe in a URL, a file name and an
+// argument list. The error is of kind Operator.
 func ParseIdentifier(s string) (Identifier, error) {
 	fail := func(format string, args ...any) (Identifier, error) {
 		return Identifier{}, Errorf(Operator, "name "+Printable(s, 80), format, args...)
@@ -66,7 +66,7 @@ func ParseIdentifier(s string) (Identifier, error) {
 	case name == "":
 		return fail("it is only a dot")
 	case name == "*" || base == "":
-		return fail("a wildcard needs a domain behind it, as in *.example.com")
+		return fail("a wildcard needs a domain after it, as in *.example.com")
 	case strings.Contains(base, "*"):
 		return fail("a wildcard may only be the whole first label, as in *.example.com")
 	}
@@ -143,7 +143,7 @@ func parseIP(s string, fail func(string, ...any) (Identifier, error)) (Identifie
 	case a.Zone() != "":
 		return fail("an address with a zone (%%%s) means something on one machine only", Printable(a.Zone(), 20))
 	case a.Is4In6():
-		return fail("it is an IPv4 address in IPv6 clothes; write %s", a.Unmap())
+		return fail("it is an IPv4-mapped IPv6 address; write %s", a.Unmap())
 	}
 	return Identifier{Type: IP, Value: a.String()}, nil
 }

@@ -7,8 +7,7 @@ import (
 )
 
 // MaxSkew is how far this machine's clock may be off before decisions are made
-// by the CA's. Half the lifetimes are counted in months; an hour changes none
-// of them.
+// by the CA's. Certificates live for days or months, so an hour matters to none.
 const MaxSkew = time.Hour
 
 // Issuer is a certificate authority together with an account at it.
@@ -22,18 +21,18 @@ const MaxSkew = time.Hour
 // a new one only when the journal names none. An order that the CA no longer
 // carries is an error of kind Rejected that wraps [ErrOrderDead].
 //
-// The names to order are those of the journal. Each is proven in the first of
-// its [Ways] that the CA offers and that can be shown: a Solver that fails
-// before the CA was asked is an error only if no other way is left. What the CA refused is told
-// by a [RefusedError]; an error in which it had no part wraps [ErrOurSide], and
-// one because it was out of order wraps [ErrNoService]; a key that the CA refused
-// is told by [ErrKeyRefused].
+// The names to order are those of the journal. Control over each is shown in the
+// first of its [Ways] that the CA offers and whose Solver works: a Solver that
+// fails before the CA validates is an error only if no other way is left.
 //
-// Retries: only what RFC 8555 calls retryable at once (badNonce); everything
-// else is returned. Polling is part of the order, not a retry.
-// Concurrency: Issue may be called concurrently for different journals.
-// After a crash: call Issue again with the same journal.
-// The returned chains are unchecked; the caller checks them.
+// A [RefusedError] says what the CA refused. An error in which the CA had no part
+// wraps [ErrOurSide]. An error because the CA was out of service wraps
+// [ErrNoService]. An error because the CA refused the key wraps [ErrKeyRefused].
+//
+// Issue retries only badNonce (RFC 8555 section 6.5) and returns every other
+// error. Polling is part of the order, not a retry. Issue may be called
+// concurrently for different journals. After a crash, call it again with the same
+// journal. The caller checks the returned chains.
 type Issuer interface {
 	Issue(ctx context.Context, r IssueRequest) (*Issued, error)
 }
@@ -51,11 +50,11 @@ type Revoker interface {
 	Revoke(ctx context.Context, leaf *x509.Certificate, reason RevocationReason, key *PrivateKey) error
 }
 
-// SkewMeter is an optional ability of an Issuer: the CA's time as a second opinion
-// on this machine's clock. ClockSkew asks nothing of the CA: it returns by how
-// much the CA's clock was ahead when it last answered; ok is false before the
-// first answer. While the skew is larger than [MaxSkew], instants in the
-// Issuer's errors and answers are by the CA's clock. Safe for concurrent use.
+// SkewMeter is an optional ability of an Issuer: it compares this machine's clock
+// with the CA's. ClockSkew sends no request: it returns by how much the CA's clock
+// was ahead when the CA last answered; ok is false before the first answer. While
+// the skew is larger than [MaxSkew], instants in the Issuer's errors and answers
+// are by the CA's clock. Safe for concurrent use.
 type SkewMeter interface {
 	ClockSkew() (skew time.Duration, ok bool)
 }
@@ -70,7 +69,8 @@ var ErrOrderDead = errorString("the order can no longer be completed")
 var ErrOurSide = errorString("the fault is on this side")
 
 // ErrNoService marks an error of an Issuer whose CA could not be reached, or
-// answered with a failure of its own (5xx): what may end for everybody at once.
+// answered with a failure of its own (5xx). Such an outage ends for all of the
+// CA's certificates at the same time.
 var ErrNoService = errorString("the CA gave no service")
 
 // ErrKeyRefused marks an error of an Issuer whose CA refused the certificate
@@ -95,15 +95,15 @@ type IssueRequest struct {
 	Limiter  Limiter           // never nil
 	Journal  Journal           // never nil
 	Replaces *x509.Certificate // the leaf that this order replaces, or nil; a hint (RFC 9773 section 5)
-	// AfterOutage says that the last try of this and of many others failed with
-	// [ErrNoService] at this CA, so that an Issuer goes easy on it.
+	// AfterOutage says that this certificate and many others last failed with
+	// [ErrNoService] at this CA, so that the Issuer spreads its first requests.
 	AfterOutage bool
 	// Progress, if not nil, is told the steps. It must return at once.
 	Progress func(step string)
 }
 
-// Issued is what the CA answered: the offered chains, each a PEM bundle with
-// the leaf first, the default chain first. Unchecked.
+// Issued holds the chains that the CA offered, its default first. Each is a PEM
+// bundle with the leaf first. They are unchecked.
 type Issued struct {
 	Chains [][]byte
 }

@@ -8,10 +8,9 @@ import (
 // Journal is the durable record of one order (one pair of a certificate).
 //
 // Update reads the record, lets change edit it and writes it back by
-// compare-and-swap, again if another writer came between: the issuer and the
-// key maker write at once, so change may be called more than once and must
-// only edit the record it is given. When Update returns nil the new record is
-// durable. Safe for concurrent use.
+// compare-and-swap. The issuer and the key maker write concurrently, so change may
+// be called more than once: it must only edit the record it is given. When Update
+// returns nil, the new record is durable. A Journal is safe for concurrent use.
 type Journal interface {
 	Load(ctx context.Context) (OrderRecord, error)
 	Update(ctx context.Context, change func(*OrderRecord)) error

@@ -151,8 +151,8 @@ func (k *PrivateKey) PEM() ([]byte, error) {
 // Type returns the key type, or an error for a kind of key we do not use.
 func (k *PrivateKey) Type() (KeyType, error) { return KeyTypeOf(k.signer.Public()) }
 
-// String, GoString, Format and LogValue never show the key, not even that of a
-// copy: hence no pointer receivers.
+// String, GoString, Format and LogValue never show the key. Their receivers are
+// values, so that this holds for a copy too.
 func (k PrivateKey) String() string { return "[private key]" }
 
 func (k PrivateKey) GoString() string { return "[private key]" }
@@ -203,9 +203,9 @@ func SPKIHash(pub crypto.PublicKey) (string, error) {
 }
 
 // StoredKey is a private key as the Store keeps it. Form tells how to read
-// Data: "plain" is PKCS #8 in PEM. A [KeyOpener] opens it. It does not print its data, and becomes JSON
-// only on its way into a Store: a log of a record that holds one is refused, and
-// nobody keeps a placeholder for a key.
+// Data: "plain" is PKCS #8 in PEM. A [KeyOpener] opens it. It does not print its
+// data. It becomes JSON only on its way into a Store: anywhere else marshalling
+// fails, so that no log shows a key and no placeholder is kept for one.
 type StoredKey struct {
 	Form string
 	Data []byte
@@ -220,7 +220,7 @@ func (s *StoredKey) Equal(o *StoredKey) bool {
 	return s != nil && o != nil && s.Form == o.Form && bytes.Equal(s.Data, o.Data)
 }
 
-// MarshalJSON fails: who writes a record into a Store writes the fields itself.
+// MarshalJSON fails: the code that writes records into a Store writes the fields.
 func (s StoredKey) MarshalJSON() ([]byte, error) {
 	return nil, Errorf(Bug, "private key", "a stored key is written to a Store only")
 }

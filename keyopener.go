@@ -2,8 +2,8 @@ package inkan
 
 import "context"
 
-// KeyUse says which key is opened, and what for: whoever opens keys may allow
-// one use and refuse another.
+// KeyUse says which key is opened and for what, so that a KeyOpener may allow one
+// use and refuse another.
 type KeyUse struct {
 	Account bool   // the key of an account; else that of a certificate
 	Name    string // of the certificate, or "<ca>/<account>"
@@ -12,9 +12,9 @@ type KeyUse struct {
 // KeyOpener opens a key that is stored in a form other than [PlainKey]: a sealed
 // key, or a reference to one. A nil KeyOpener knows no such form.
 //
-// The engine, package serve and package acme get one handed in, and hand it on to
-// deployers (Deployment.Keys). Errors: a form that it cannot open is of kind
-// Operator and names the form; no error holds any of the key. Concurrency: it may
+// The engine, package serve and package acme are given one. The engine passes it
+// on to deployers (Deployment.OpenKey). The error for a form that it cannot open is
+// of kind Operator and names the form. No error holds any part of the key. It may
 // be called concurrently.
 type KeyOpener func(ctx context.Context, k *StoredKey, use KeyUse) (*PrivateKey, error)
 

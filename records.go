@@ -6,15 +6,15 @@ import (
 )
 
 // HostRecord is what was given on the command line of this machine: a target, a
-// solver or a CA with its options. It lies in the Host store because a shared
-// Store never yields anything to execute (design law 7).
+// solver or a CA with its options. It is kept in the Host store because nothing
+// from a shared Store is ever executed (design law 7).
 type HostRecord struct {
 	Kind    string          `json:"kind"` // the plug-in: "files", "exec", "webroot" ...
 	Options json.RawMessage `json:"options"`
 }
 
-// Owner tells which process holds a lease. Main fills it in; the zero value is
-// an owner whose life nobody can check.
+// Owner tells which process holds a lease. Main fills it in. Of the zero value,
+// nobody can check whether the process still runs.
 type Owner struct {
 	Host  string `json:"host,omitempty"`
 	Boot  string `json:"boot,omitempty"`  // the boot id of the machine
@@ -23,13 +23,13 @@ type Owner struct {
 	Start string `json:"start,omitempty"` // tells one process from a later one with the same id
 }
 
-// Lease says who works on a certificate. It saves work and decides nothing:
-// what may be published is decided by the base of the journal. No expiry
-// instant is stored; a lease is dead when its owner is known to be gone, or
-// when its counter stood still for 60 s on the reader's own monotonic clock.
+// Lease says who works on a certificate. It only avoids double work: the base of
+// the journal decides what may be published. No expiry instant is stored. A lease
+// is dead when its owner is known to be gone, or when its counter stood still for
+// 60 s on the reader's own monotonic clock.
 type Lease struct {
 	Owner   Owner  `json:"owner"`
-	Token   string `json:"token"` // one hold of one lease
+	Token   string `json:"token"` // new each time the lease is taken
 	Counter uint64 `json:"counter"`
 }
 
@@ -69,20 +69,20 @@ type State struct {
 	Revoked   []string    `json:"revoked,omitempty"`  // fingerprints of revoked leaves
 
 	Refusals []Refusal `json:"refusals,omitempty"` // what CAs refused in the last 30 days
-	NewKey   bool      `json:"new_key,omitempty"`  // the CA refused the key in use: the next order gets another one, though it is to be kept
+	NewKey   bool      `json:"new_key,omitempty"`  // the CA refused the key in use: the next order gets a new one in spite of KeyReuse
 
 	Round
 }
 
-// Round is the scratch of one round of tries: from a pause, a success or a
-// changed request to the next.
+// Round is what is remembered for one round of tries. A pause, a success or a
+// change of the request ends the round.
 type Round struct {
-	FailedCAs    []string     `json:"failed_cas,omitempty"` // asked in vain
+	FailedCAs    []string     `json:"failed_cas,omitempty"` // they failed in this round
 	Without      []Identifier `json:"without,omitempty"`    // left out of the next order (CertificateRequest.AllowSubset)
-	Alternatives int          `json:"instead,omitempty"`    // other ways that were tried at once
+	Alternatives int          `json:"instead,omitempty"`    // how many alternatives were tried without a pause
 
-	// RetryAfter says, by CA, until when one that was given up for the next one
-	// asked to be left alone. It outlasts the round.
+	// RetryAfter holds the Retry-After of each CA that was given up for the next
+	// one. It outlasts the round.
 	RetryAfter map[string]time.Time `json:"waits,omitempty"`
 }
 
@@ -107,7 +107,7 @@ type ARIState struct {
 	ExplanationURL string    `json:"explanation_url,omitempty"`
 	Error          string    `json:"error,omitempty"`
 	Failing        time.Time `json:"failing,omitzero"` // since when the CA does not answer; zero if it does
-	Misses         int       `json:"misses,omitempty"` // looks in vain since then
+	Misses         int       `json:"misses,omitempty"` // failed looks since then
 	Told           bool      `json:"told,omitempty"`   // an event has told of it
 }
 
@@ -123,8 +123,8 @@ type Current struct {
 	Pairs map[KeyType]PairSum `json:"pairs,omitempty"` // empty: no version in force
 }
 
-// PairSum says what belongs to one pair of the version in force, and what is
-// asked of it most.
+// PairSum identifies the values of one pair of the version in force, and repeats
+// what readers need most often.
 type PairSum struct {
 	Value string `json:"value,omitempty"` // checksum of the whole record of the certificate
 	SPKI  string `json:"spki,omitempty"`  // hash of the public key, by which key and certificate belong together

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Refusal says that a CA refused an identifier: one way of showing control over
-// it, or, without a Type, the identifier itself (a policy, a CAA record), where
-// no other way helps.
+// Refusal says that a CA refused one way of showing control over an identifier.
+// Without a Type, the CA refused the identifier itself (a policy, a CAA record),
+// and no other way helps.
 type Refusal struct {
 	Identifier Identifier `json:"identifier"`       // as it was ordered, with the "*." of a wildcard
 	Type       string     `json:"type,omitempty"`   // of the challenge
@@ -32,8 +32,8 @@ func (e *RefusedError) Error() string { return e.Err.Error() }
 func (e *RefusedError) Unwrap() error { return e.Err }
 
 // Ways returns the validations that match id, in the order in which they are
-// tried: the user's, but a way that a CA refused comes after those that none
-// did, the one refused last at the end.
+// tried. Those that no CA refused come first, in the user's order. Those that a CA
+// refused follow, the most recently refused one last.
 func Ways(validations []Validation, refusals []Refusal, id Identifier) []Validation {
 	var ways []Validation
 	for _, v := range validations {

@@ -29,8 +29,8 @@ type CertificateRequest struct {
 	PreferredChain string       `json:"preferred_chain,omitempty"` // common name of the topmost issuer
 	Validations    []Validation `json:"validations,omitempty"`     // in order of preference; see Ways
 	Targets        []string     `json:"targets,omitempty"`         // deployed to in this order
-	// AllowSubset: names that the CA refuses are left out rather than that
-	// there is no certificate. They are asked for again at the next renewal.
+	// AllowSubset allows a certificate without the names that the CA refuses.
+	// The next renewal asks for them again.
 	AllowSubset bool `json:"allow_subset,omitempty"`
 }
 
@@ -62,7 +62,7 @@ type Validation struct {
 	Solver string `json:"solver"` // the name of the solver
 }
 
-// Matches reports whether v speaks of id.
+// Matches reports whether v applies to id.
 func (v Validation) Matches(id Identifier) bool {
 	if v.Match == "" || v.Match == "*" || v.Match == id.Value {
 		return true
@@ -111,13 +111,13 @@ func (r *CertificateRequest) Check() error {
 	case r.Lifetime < 0:
 		return fail("the lifetime is negative")
 	case r.AllowSubset && r.CSR != nil:
-		return fail("names cannot be left out of a CSR that is the user's own")
+		return fail("names cannot be left out of the user's own CSR")
 	case r.RequireProfile && r.Profile == "":
 		return fail("a profile is required but none is named")
 	}
 	for _, text := range []string{r.Profile, r.PreferredChain} {
 		if Printable(text, maxWord) != text {
-			return fail("%q is no name of a profile or a chain", Printable(text, 80))
+			return fail("%q is not the name of a profile or a chain", Printable(text, 80))
 		}
 	}
 	switch r.Key.Mode {
@@ -137,7 +137,7 @@ func (r *CertificateRequest) Check() error {
 			return err
 		}
 		if Printable(v.Match+v.Type, maxWord) != v.Match+v.Type {
-			return fail("a validation is for %q", Printable(v.Match, 80))
+			return fail("a validation has a bad pattern or challenge type (pattern %q)", Printable(v.Match, 80))
 		}
 	}
 	return nil

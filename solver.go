@@ -11,17 +11,17 @@ import (
 // Solver shows the proof of control that a challenge asks for.
 //
 // Present makes all challenges visible and returns at once; slow parts belong
-// in Wait. It is idempotent: presenting a challenge that stands is success. It
-// returns one Undo for each challenge, or nil if clean-up needs none. On an
-// error, whatever it did show is removed by CleanUp, which is always called
-// for every challenge that was given to Present.
+// in Wait. It is idempotent: presenting a challenge that is already presented is
+// success. It returns one Undo for each challenge, or nil if clean-up needs none.
+// After an error too, the caller calls CleanUp for every challenge that it gave to
+// Present.
 //
-// CleanUp removes exactly what Present showed, works from the Challenges alone
-// in another process and after a crash, and may be called twice; what is
-// absent is success.
+// CleanUp removes exactly what Present showed. It needs only the Challenges, so
+// that it works in another process and after a crash. It may be called twice: to
+// remove what is absent is success.
 //
-// Retries: the caller's. Concurrency: all methods may be called concurrently, also
-// for challenges of different orders at the same name.
+// The caller retries. All methods may be called concurrently, also for challenges
+// of different orders at the same name.
 type Solver interface {
 	Present(ctx context.Context, challenges []Challenge) ([]Undo, error)
 	CleanUp(ctx context.Context, challenges []Challenge) error
@@ -66,7 +66,7 @@ type Challenge struct {
 	// proof names the account: dns-account-01 and dns-persist-01.
 	Account string `json:"account,omitempty"`
 	// Issuers are the issuer domain names of which a dns-persist-01 record may
-	// name one. They are the CA's word: checked to be domain names.
+	// name one. They come from the CA and are checked to be domain names.
 	Issuers []string `json:"issuers,omitempty"`
 	Undo    Undo     `json:"undo,omitempty"`
 }

@@ -59,14 +59,14 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // Durable: when Put returns nil, the value survives a power loss. When it
 // returns another error than ErrConflict the value may or may not have been
 // written; the caller reads it again to find out (its own write id tells).
-// A creation that returns ErrConflict lost to a value that is durable, whoever
-// wrote it and whether or not its writer lived to see it.
+// A creation returns ErrConflict only if the value that is there is durable, even
+// if its writer died before its Put returned.
 // Consistent: a Get or Put that begins after a Put returned sees that value.
 // A List that begins after a Put returned shows the key.
-// Retries: the caller's. A Store never retries a conditional write.
-// Concurrency: all methods may be called concurrently, by any number of processes.
-// Errors: a missing key is fs.ErrNotExist (errors.Is); a damaged or unreadable
-// one is any other error. A Store returns values whole or not at all.
+// Retries: the caller retries. A Store never repeats a conditional write.
+// Concurrency: any number of processes may call all methods concurrently.
+// Errors: Get returns fs.ErrNotExist (errors.Is) for a missing key and any other
+// error for a damaged or unreadable one. It returns values whole or not at all.
 // After a crash: every value is the old one or the new one, never a mix, and
 // what is left of an interrupted write is invisible to Get and List.
 type Store interface {
@@ -77,10 +77,10 @@ type Store interface {
 	// replaces the value only if its revision still is old. It returns
 	// ErrConflict if it lost. There is no unconditional write.
 	Put(ctx context.Context, key string, data []byte, old Rev) (Rev, error)
-	// List yields all keys that begin with prefix and come behind after, in
-	// byte order, complete. prefix ends in "/" or is "". Keys put or deleted
-	// while it runs may or may not appear. The consumer may stop at any key;
-	// the cost is that of what it consumed. After an error nothing follows.
+	// List yields all keys that begin with prefix and sort after the key after,
+	// in byte order. prefix ends in "/" or is "". Keys put or deleted while it
+	// runs may or may not appear. The consumer may stop at any key and pays only
+	// for the keys it took. After an error nothing follows.
 	List(ctx context.Context, prefix, after string) iter.Seq2[string, error]
 	// Delete removes key. An absent key is success. It is only used for keys
 	// that are never written again with another value.

@@ -47,7 +47,7 @@ const (
 // certificate.
 func (v *Version) Dir() string { return fmt.Sprintf("%010d-%s", v.Seq, v.ID) }
 
-// ValidFrom and validUntil bound the time in which every leaf is valid.
+// ValidFrom and ValidUntil bound the time in which every leaf is valid.
 func (v *Version) ValidFrom() time.Time {
 	var from time.Time
 	for i := range v.Pairs {

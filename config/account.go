@@ -23,7 +23,7 @@ type EAB struct {
 	Alg     string      // HS256, HS384 or HS512
 }
 
-// Account returns the account name as it is to be at a CA. secret reads the
+// Account returns the settings of the account name at a CA. secret reads the
 // HMAC key if it is in a file or the environment. An account that the file
 // does not define has no e-mail address and has agreed to nothing.
 func (c *Config) Account(name, ca string, secret func(plug.SecretSource) (string, error)) (Account, error) {

@@ -13,7 +13,7 @@ import (
 func (l *loader) certificates() {
 	defaults := l.c.doc.Defaults.node
 	if defaults != nil {
-		// Once by itself, so that a fault in it is told once.
+		// Decode it once by itself, so that a fault in it is reported once.
 		var s settings
 		if err := defaults.Decode(l.resolver)(&s); err != nil {
 			l.add("defaults", defaults, err)
@@ -103,12 +103,12 @@ func (l *loader) identifiers(names words, path string) []inkan.Identifier {
 	return ids
 }
 
-// validations turns the rules into the request's, and sees that each name has
-// a solver that can do it.
+// validations turns the rules into those of the request, and checks that each name
+// has a solver that can show control over it.
 func (l *loader) validations(e entry, c *certificate, path string, ids []inkan.Identifier) []inkan.Validation {
 	path += ".validate"
 	if len(c.Validate) == 0 {
-		l.problems.Add(e.pos, path, "it is not said how control over the names is shown; set validate here or in defaults to a solver (or to none if the CA asks for no proof)")
+		l.problems.Add(e.pos, path, "nothing says how control over the names is shown; set validate here or in defaults to a solver (or to none if the CA asks for no proof)")
 		return nil
 	}
 	if len(c.Validate) == 1 && c.Validate[0].match == "" && c.Validate[0].solver.text == none {
@@ -118,7 +118,7 @@ func (l *loader) validations(e entry, c *certificate, path string, ids []inkan.I
 	for _, rule := range c.Validate {
 		challenge := l.solvers[rule.solver.text]
 		if !l.refer(rule.solver, path, "solver", l.known.solvers) || challenge == "" {
-			return nil // without a challenge type its plug-in is unknown, which is told there
+			return nil // without a challenge type its plug-in is unknown, which instances reports
 		}
 		list = append(list, inkan.Validation{Match: rule.match, Type: challenge, Solver: rule.solver.text})
 	}

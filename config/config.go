@@ -180,7 +180,7 @@ func (l *loader) instances() {
 // reserved refuses the names that Inkan gives to what the command line defines.
 func (l *loader) reserved(e entry) {
 	if strings.HasPrefix(e.name, "_") {
-		l.problems.Add(e.pos, "", "the name %q begins with \"_\", as the names of what the command line defines", e.name)
+		l.problems.Add(e.pos, "", "the name %q begins with \"_\", which is reserved for what the command line defines", e.name)
 	}
 }
 
@@ -229,7 +229,7 @@ func (c *Config) namesOf(kind string) []string {
 	return nil
 }
 
-// Solvers, Targets and Accounts list the names that the file defines.
+// Solvers, DNS, Targets and Accounts list the names that the file defines.
 func (c *Config) Solvers() []string  { return c.doc.Solvers.names() }
 func (c *Config) DNS() []string      { return c.doc.DNS.names() }
 func (c *Config) Targets() []string  { return c.doc.Targets.names() }

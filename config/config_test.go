@@ -247,7 +247,7 @@ func TestRefuses(t *testing.T) {
 		{base + "  b: {validate: web}\n", `inkan.yaml:9:3: certificates.b: the key "names" is missing`},
 		{base + "  b: {names: [], validate: web}\n", `inkan.yaml:9:3: certificates.b: the key "names" is missing`},
 		// validation
-		{"certificates: {www: {names: [a.example]}}\n", `inkan.yaml:1:16: certificates.www.validate: it is not said how control over the names is shown`},
+		{"certificates: {www: {names: [a.example]}}\n", `inkan.yaml:1:16: certificates.www.validate: nothing says how control over the names is shown`},
 		{base + "  b: {names: ['*.example.com'], validate: web}\n", `certificates.b.validate: the wildcard *.example.com needs a dns-01 solver; solver web shows http-01`},
 		{base + "  b: {names: [a.example, b.example], validate: {a.example: web}}\n", `certificates.b.validate: no solver is named for b.example`},
 		{base + "  b: {names: [a.example], validate: {'a_b': web, '*': web}}\n", `certificates.b.validate: name a_b: it contains '_'`},

@@ -13,8 +13,8 @@ type schema map[string]any
 
 // JSONSchema returns a JSON Schema of the file with the plug-ins of set, for
 // editors that complete and check YAML by one. It is made from the tags that the
-// strict reader goes by. The reader knows more: that names lead somewhere, that
-// values fit each other.
+// strict reader uses. Only the reader checks that names refer to something and that
+// values fit together.
 func JSONSchema(set *plug.Set) []byte {
 	defs := schema{}
 	for _, k := range set.Describe() {

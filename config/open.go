@@ -53,8 +53,8 @@ func (in *Instances) TargetDigest(name string) string {
 // file does not say.
 func (c *Config) Source() string { return c.doc.Source.text }
 
-// NamesStore reports whether the file says where state is kept. Otherwise it is
-// in the data directory, and no other machine's.
+// NamesStore reports whether the file says where state is kept. Otherwise it is in
+// the data directory, for this machine only.
 func (c *Config) NamesStore() bool { return !c.doc.Store.IsZero() }
 
 // Store opens the store for Inkan's state. It returns nil if the file names

@@ -64,8 +64,8 @@ func parse(file string, data []byte) (*plug.Node, error) {
 	return root, nil
 }
 
-// join puts the fields of the next chunk behind those before. If the chunk
-// goes on with the last section, its one field's fields belong there.
+// join appends the fields of the next chunk to those before. If the chunk continues
+// the last section, what its one field holds is appended to that section.
 func join(before, next []plug.Field, continues bool) []plug.Field {
 	if !continues || len(before) == 0 || len(next) != 1 {
 		return append(before, next...)
@@ -136,8 +136,8 @@ func (p *yamlParser) chunk(c chunk) *plug.Node {
 	return root
 }
 
-// harmless refuses what would make the parser slow or deep, before it sees it:
-// it calls itself for each level.
+// harmless refuses what would make the parser slow, or its recursion deep, before
+// the parser sees it.
 func (p *yamlParser) harmless(tokens token.Tokens) bool {
 	flow, row, anchors := 0, 0, 0
 	for _, t := range tokens {

@@ -22,7 +22,7 @@ const (
 	ariMisses   = 3              // and looks in that time
 )
 
-// advise takes in what the CA answered about the version n. The instant is
+// advise updates a by the CA's answer about the version n. The renewal instant is
 // picked once per window and kept.
 func advise(a inkan.ARIState, n uint64, leaf *x509.Certificate, info *inkan.RenewalInfo, err error, now time.Time) inkan.ARIState {
 	next := a
@@ -70,21 +70,21 @@ func until(a inkan.ARIState, err error, now time.Time) inkan.ARIState {
 	return a
 }
 
-// missed reports that the CA has been asked in vain for a day, and that nobody
-// was told so yet. A few looks belong to that: a machine that slept between two
+// missed reports whether the CA has not answered for a day and no event has said
+// so yet. It needs several failed looks, because a machine that slept between two
 // did not ask.
 func missed(a inkan.ARIState) bool {
 	return !a.Told && a.Misses >= ariMisses && a.Looked.Sub(a.Failing) >= ariMissed
 }
 
-// heard is a when the CA has answered.
+// heard returns a as it is once the CA has answered.
 func heard(a inkan.ARIState) inkan.ARIState {
 	a.Failing, a.Misses, a.Told = time.Time{}, 0, false
 	return a
 }
 
-// unheard is what stays of a when another version is in force: whether the CA
-// answers at all.
+// unheard returns what stays of a when another version comes into force: whether
+// the CA answers at all.
 func unheard(a inkan.ARIState, n uint64) inkan.ARIState {
 	return inkan.ARIState{N: n, Failing: a.Failing, Misses: a.Misses, Told: a.Told}
 }

@@ -25,7 +25,7 @@ type attempt struct {
 	id      string
 	renewal bool
 	resumed bool
-	asked   bool // the CA of the order was asked, or could not be
+	asked   bool // the CA is being asked: a failure now is its own or that of reaching it
 
 	// mu guards state; it is a channel because waiting for it must end with ctx:
 	// the heartbeat writes too, and may hang in a Store.
@@ -84,8 +84,8 @@ func (m *Manager) attempt(ctx context.Context, c *CertificatePlan, o *Observed, 
 	return a.succeed(ctx, published)
 }
 
-// adopt writes the journals of a dead process again before anything is built on
-// them: it may have died before its last words were durable.
+// adopt writes the journals of a dead process again before anything relies on
+// them: that process may have died before its last write was durable.
 func (a *attempt) adopt(ctx context.Context) error {
 	for _, j := range a.journals {
 		if err := j.Update(ctx, func(*inkan.OrderRecord) {}); err != nil {
@@ -100,7 +100,7 @@ func (a *attempt) wanted(rec inkan.OrderRecord) bool {
 }
 
 // begin does rows 2 to 4: a safety entry, the journals, the lease. busy reports
-// that somebody else was faster, and that nothing is left of ours.
+// that another process was faster; then begin has deleted what it wrote.
 func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) (busy bool, err error) {
 	now := a.m.now()
 	safety := state.DueKey(state.CertQueue, now.Add(safetyMargin), a.name) // row 2
@@ -311,8 +311,8 @@ func (a *attempt) pair(ctx context.Context, j *state.Journal) (*state.Pair, erro
 	return a.store(ctx, j, issued)
 }
 
-// storedPair returns what a process that crashed after row 11 left complete; nil
-// if it did not come so far.
+// storedPair returns the pair that a crashed process had stored; nil if it did not
+// reach row 11.
 func (a *attempt) storedPair(ctx context.Context, rec inkan.OrderRecord) (*state.Pair, error) {
 	v := a.versionID()
 	p, err := state.LoadPair(ctx, a.m.Store, v, rec.KeyType)
@@ -347,8 +347,8 @@ func (m *Manager) checkSpace(ctx context.Context) error {
 	return nil
 }
 
-// solvers opens the solvers of the request. One that cannot be opened here is
-// left out, so that another way serves, but not if all cannot.
+// solvers opens the solvers of the request. One that cannot be opened is left out,
+// so that another way is tried. If none can be opened, it returns an error.
 func (a *attempt) solvers(ctx context.Context) (map[string]inkan.Solver, error) {
 	solvers := map[string]inkan.Solver{}
 	failed := map[string]bool{}

@@ -15,10 +15,10 @@ const (
 	skewWarns = 5 * time.Minute
 )
 
-// hostClock is what the CAs' answers say about the clock of this machine. A
-// lying CA can do to its own certificates what it likes, but not to those of
-// another: while one CA agrees with the local clock, or the CAs do not agree
-// with each other, the local clock stands.
+// hostClock is what the CAs' answers say about the clock of this machine. A CA
+// that lies about the time may harm its own certificates, but not those of another
+// CA. So the local clock stands while one CA agrees with it, or while the CAs
+// disagree with each other.
 type hostClock struct {
 	mu       sync.Mutex
 	measures map[string]skewMeasure // by CA
@@ -31,9 +31,9 @@ type skewMeasure struct {
 	warned time.Duration // what was told last
 }
 
-// stillValid reports whether nothing but the passing of time has moved the local
-// clock since the measure. After a jump, or a sleep of the machine, it says
-// nothing any more.
+// stillValid reports whether the local clock has run undisturbed since the
+// measurement. If it was set or the machine slept, the measurement says nothing
+// any more.
 func (s skewMeasure) stillValid(local time.Time) bool {
 	return (local.Round(0).Sub(s.local) - time.Since(s.at)).Abs() <= skewWarns
 }
@@ -100,9 +100,9 @@ func (m *Manager) wall() time.Time {
 	return time.Now()
 }
 
-// suspicious reports whether the due entry in force lies where a clock that was
-// always right does not leave it: overdue by more than a day, or further ahead
-// than anything is put off. A machine that slept looks the same.
+// suspicious reports whether the due entry in force hints at a wrong clock: it is
+// overdue by more than a day, or further ahead than anything is put off. After a
+// long sleep of the machine it looks the same.
 func suspicious(o *Observed, now time.Time) bool {
 	return !o.Due.IsZero() && (farAhead(o.Due, now) || farAhead(now, o.Due))
 }
@@ -135,5 +135,6 @@ func (m *Manager) askCAsForTime(ctx context.Context, p *Plan) (corrected bool) {
 	return skew != 0
 }
 
-// farAhead reports whether an instant lies so far ahead that it binds nobody.
+// farAhead reports whether an instant lies so far ahead that nobody waits for it (see
+// [state.Farthest]).
 func farAhead(t, now time.Time) bool { return state.FarAhead(t, now) }

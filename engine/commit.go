@@ -41,7 +41,7 @@ func (a *attempt) store(ctx context.Context, j *state.Journal, issued *inkan.Iss
 	size := 0
 	for _, c := range chains {
 		if size += len(c); size > maxStored && len(cv.Chains) > 0 {
-			break // one more to choose from, and no room
+			break // no room for another chain to choose from
 		}
 		cv.Chains = append(cv.Chains, string(c))
 	}
@@ -92,8 +92,8 @@ func (a *attempt) publish(ctx context.Context, pairs []*state.Pair) (bool, error
 		next := inkan.Current{N: base + 1, Seq: cur.Value.Top + 1, Top: cur.Value.Top + 1, ID: a.id, At: a.m.now().UTC(), Pairs: sums}
 		err := cur.Save(ctx, a.m.Store, next)
 		if errors.Is(err, inkan.ErrConflict) {
-			// Who lost to a write that kept n, as sealing the keys again does, has
-			// not lost the order.
+			// The other write may have kept n, as sealing the keys again does. Then
+			// this version may still be published.
 			cur, err = state.Load[inkan.Current](ctx, a.m.Store, state.CurrentKey(a.name))
 		}
 		if err != nil {
@@ -105,8 +105,8 @@ func (a *attempt) publish(ctx context.Context, pairs []*state.Pair) (bool, error
 	}
 }
 
-// superseded: somebody else published meanwhile. What we got is a spare that
-// stays where it is.
+// superseded writes the event that another process published first. Our version
+// stays in the Store as a spare.
 func (a *attempt) superseded(ctx context.Context) error {
 	return state.WriteEvent(ctx, a.m.Store, inkan.Event{ID: a.id + "-" + string(inkan.EventSuperseded), At: a.journals[0].Record().Created, Kind: inkan.EventSuperseded,
 		Name: a.name, Message: "another version was published first; this one is kept as a spare"})

@@ -53,10 +53,10 @@ func errBusyIf(busy bool, name string) error {
 }
 
 // finishDelete does what follows the tombstone; it may be repeated. The due entry
-// goes last: until then somebody finds the rest.
+// is deleted last, so that after a crash a later run does the rest.
 func (m *Manager) finishDelete(ctx context.Context, o *Observed) (busy bool, err error) {
-	// Take the lease's place first: a worker that is paused now loses its
-	// state, and by the larger n its publication.
+	// Write state and current first. Then a worker that is paused now can no longer
+	// write state, and the larger n keeps it from publishing.
 	ordering := len(o.journals) > 0
 	st := inkan.State{Due: o.State.Due, NotBefore: o.State.NotBefore, Recent: o.State.Recent}
 	if st.Due == "" {

@@ -57,7 +57,7 @@ func (m *Manager) deploy(ctx context.Context, c *CertificatePlan, o *Observed, s
 }
 
 // ensureHostDue makes sure that a due entry of this host leads here again if the
-// process dies. Others than those known are met when their time comes.
+// process dies. Entries that this run has not read are met when their time comes.
 func (m *Manager) ensureHostDue(ctx context.Context, c *CertificatePlan, name string) error {
 	if len(c.hostDue) > 0 {
 		return nil
@@ -194,16 +194,15 @@ func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) erro
 	return errors.Join(cause, err)
 }
 
-// deployRetry is never "not until somebody changes something": a target may
-// come back by itself.
+// deployRetry treats every failure as temporary: a target may recover by itself.
 func deployRetry(cause error, attempts int, now time.Time) time.Time {
 	return NextTry(&inkan.Error{Kind: inkan.Temporary, Err: cause, RetryAfter: inkan.RetryAfterOf(cause)}, attempts, now)
 }
 
-// deleteMetHostDue deletes the host entries that led here when nothing is left to
-// deploy before them, and keeps one in place for what waits. Targets that are not
-// among done were deployed by another process, whose record may not be on disk
-// yet: it is confirmed first.
+// deleteMetHostDue deletes the host entries that led here. Before that it puts an
+// entry for the deployments that wait. It also confirms the records of the targets
+// that are not in done: another process may have written them, and they may not be
+// durable yet.
 func (m *Manager) deleteMetHostDue(ctx context.Context, c *CertificatePlan, o *Observed, done []string) error {
 	if len(c.hostDue) == 0 {
 		return nil

@@ -10,9 +10,8 @@ import (
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
-// deleteDue deletes entries that are not in force. One that cannot be deleted is
-// met when its time comes and deleted then: no reason for work that is done to
-// count as failed.
+// deleteDue deletes entries that are not in force. An error is only logged: the
+// run that meets the entry at its time deletes it.
 func (m *Manager) deleteDue(ctx context.Context, s inkan.Store, keys ...string) {
 	for _, key := range keys {
 		if key == "" {
@@ -25,8 +24,8 @@ func (m *Manager) deleteDue(ctx context.Context, s inkan.Store, keys ...string) 
 }
 
 // deleteMetDue deletes the due entries that led here and are not in force. It
-// first touches state, so that a paused writer who counts on such an entry loses
-// its own write; and it leaves them while something runs.
+// first writes state, so that the write of a paused process that relies on such an
+// entry fails. It deletes nothing while an order is under way.
 func (m *Manager) deleteMetDue(ctx context.Context, c *CertificatePlan, o *Observed) error {
 	now := m.now()
 	if len(c.due) == 0 || o.State.Running != "" || o.HeldBy != nil {

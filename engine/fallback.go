@@ -18,12 +18,12 @@ type alternative struct {
 	newKey     bool               // another key
 	without    []inkan.Identifier // fewer names
 	failedCA   string             // another CA than this one; "" stays with it
-	retryAfter time.Time          // what that CA asked for; zero if nothing
+	retryAfter time.Time          // the Retry-After of that CA; zero if none
 }
 
-// maxAlternatives bounds the alternatives between two pauses, whatever a CA
-// answers: one that refuses the names of a certificate one by one would otherwise
-// get as many orders at once.
+// maxAlternatives bounds the alternatives between two pauses. Otherwise a CA that
+// refuses the names of a certificate one by one would get an order for each without
+// a pause.
 const maxAlternatives = 8
 
 // apply notes in the state that the alternative is taken.
@@ -36,7 +36,7 @@ func (alt *alternative) apply(st *inkan.State, now time.Time) {
 	}
 }
 
-// withoutCA is the round in which one CA more was asked in vain.
+// withoutCA returns the round after one more CA has failed in it.
 func withoutCA(r inkan.Round, ca string, retryAfter, now time.Time) inkan.Round {
 	r.FailedCAs, r.Without = append(slices.Clone(r.FailedCAs), ca), nil
 	r.RetryAfter = stillAhead(r.RetryAfter, now)
@@ -55,7 +55,7 @@ type failure struct {
 	o          *Observed
 	req        inkan.CertificateRequest
 	order      inkan.OrderRecord
-	asked      bool // the CA was asked, or could not be
+	asked      bool // the order failed while the CA was asked; see attempt
 	finalizing bool // the CA may have issued
 }
 
@@ -65,7 +65,7 @@ type failure struct {
 func (f failure) alternative(st inkan.State, now time.Time) *alternative {
 	refusals, wait := refusalsOf(f.cause), waitOf(f.cause, now)
 	all := withRefusals(st.Refusals, refusals, now)
-	at := now // one more failure of a refused name stays within the CA's limit
+	at := now // from then on, one more failure of a refused name is within the limit
 	for _, r := range refusals {
 		at = later(at, refusedUntil(all, r.Identifier, now))
 	}
@@ -93,7 +93,8 @@ func (f failure) alternative(st inkan.State, now time.Time) *alternative {
 	return nil
 }
 
-// waitOf is until when the CA asked to be left alone; zero if it did not.
+// waitOf returns the instant before which the CA wants no request; zero if it
+// named none.
 func waitOf(cause error, now time.Time) time.Time {
 	ra := inkan.RetryAfterOf(cause)
 	if ra.IsZero() {
@@ -116,11 +117,11 @@ func stillAhead(until map[string]time.Time, now time.Time) map[string]time.Time 
 	return left
 }
 
-// otherWay returns how to prove every refused identifier differently, or "" if
-// one of them has no way left that no CA refused of late. A way that was refused
-// before, and was taken again all the same, shows that those before it cannot be
-// taken: the CA does not offer them, or their solvers do not work. So each
-// alternative of this kind uses up a way, and they come to an end.
+// otherWay says how control over every refused identifier can be shown differently.
+// It returns "" if one of them has no way left that no CA refused lately. If a way
+// that was refused before was taken again, the ways before it cannot be taken: the
+// CA does not offer them, or their solvers do not work. So each alternative of this
+// kind uses up a way, and their number is limited.
 func (f failure) otherWay(st inkan.State, refusals []inkan.Refusal, now time.Time) string {
 	before, all := withRefusals(st.Refusals, nil, now), withRefusals(st.Refusals, refusals, now)
 	words := ""
@@ -175,9 +176,9 @@ func wantedNow(req inkan.CertificateRequest, st inkan.State) []inkan.Identifier 
 	return ids
 }
 
-// nextCA returns the CA to order from: the first in the user's order that has
-// not failed since the last pause and did not ask to be left alone, among those
-// that the slack allows. If there is none, the first, and false.
+// nextCA returns the CA to order from: the first of the allowed ones (see
+// allowedCAs) that has not failed in this round and whose Retry-After has passed.
+// If there is none, it returns the first of all and false.
 func nextCA(o *Observed, st inkan.State, now time.Time) (ca string, ok bool) {
 	cas, waits := o.Request.CAs, stillAhead(st.RetryAfter, now)
 	allowed := cas[:allowedCAs(o, len(cas), now)]
@@ -189,8 +190,8 @@ func nextCA(o *Observed, st inkan.State, now time.Time) (ca string, ok bool) {
 	return cas[0], false
 }
 
-// leftAlone returns the CA that may be asked first, and when, if each that the
-// slack allows asked to be left alone until later; zero if one may be asked now.
+// leftAlone returns the CA whose Retry-After passes first, and when, if no allowed
+// CA may be asked now. It returns zero values if one may, or if none waits.
 func leftAlone(o *Observed, st inkan.State, now time.Time) (ca string, until time.Time) {
 	if _, ok := nextCA(o, st, now); ok {
 		return "", time.Time{}
@@ -204,13 +205,12 @@ func leftAlone(o *Observed, st inkan.State, now time.Time) (ca string, until tim
 	return ca, until
 }
 
-// allowedCAs returns how many of n CAs may be asked. What decides is the slack
-// that is left, not how often the first one failed: with two CAs the second is
-// asked when half of the time between renewal and expiry has gone by, with
-// three the others after a third and two thirds. All may be asked when there is
-// no slack: no certificate that answers the request, one that has run out, or
-// one that its CA wants replaced much earlier than by its age, since it may be
-// revoked any hour.
+// allowedCAs returns how many of n CAs may be asked. The time that is left decides,
+// not the number of failures: with two CAs, the second may be asked when half of
+// the time between renewal and expiry has passed; with three, the others after a
+// third and two thirds. All may be asked when no certificate answers the request,
+// when it has expired, or when it is urgent and its CA's window has passed, since
+// the CA may then revoke it at any hour.
 func allowedCAs(o *Observed, n int, now time.Time) int {
 	if n < 2 || o.Version == nil || o.Request == nil || !o.answersRequest() {
 		return n
@@ -234,7 +234,7 @@ func (o *Observed) urgent(now time.Time) bool {
 	return o.Version != nil && o.renewal(now).byCA && early(o.firstToExpire(), o.advice().End)
 }
 
-// early reports whether a window that ends then is no matter of age: CAs
+// early reports whether a window that ends then is too early to be due to age: CAs
 // suggest the time around two thirds of the life, or half of a short one.
 func early(leaf *x509.Certificate, end time.Time) bool {
 	life := leaf.NotAfter.Sub(leaf.NotBefore)

@@ -106,8 +106,8 @@ func (m *Manager) openKey(ctx context.Context, name string, k *inkan.StoredKey) 
 	return m.OpenKey.Open(ctx, k, inkan.KeyUse{Name: name})
 }
 
-// KeepKey stores a private key that somebody brings along on this machine, so
-// that an order may use it, and returns the policy that names it.
+// KeepKey stores the user's own private key on this machine, so that an order may
+// use it, and returns the policy that names it.
 func (m *Manager) KeepKey(ctx context.Context, k *inkan.PrivateKey) (inkan.KeyPolicy, error) {
 	if m.Host == nil {
 		return inkan.KeyPolicy{}, inkan.Errorf(inkan.Operator, "keeping the private key", "this machine has no Host store")

@@ -18,7 +18,7 @@ type holder int
 const (
 	leaseFree holder = iota
 	leaseDead
-	leaseHeld // perhaps: time will tell
+	leaseHeld // or not known to be dead yet
 )
 
 // leases is what a process knows of its own leases and has seen of others'.

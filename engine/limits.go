@@ -22,8 +22,8 @@ type storeLimiter struct {
 	queues map[string]*takeQueue
 }
 
-// takeQueue is who waits for one bucket. Each waits for its answer: nil says that
-// a token was deducted for it.
+// takeQueue holds the takers that wait for one bucket. The answer nil says that a
+// token was deducted for the taker.
 type takeQueue struct {
 	busy    bool
 	waiting []chan error

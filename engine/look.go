@@ -53,7 +53,7 @@ func (m *Manager) look(ctx context.Context, o *Observed) outcome {
 	if st.Due != old {
 		m.deleteDue(ctx, m.Store, old)
 	}
-	if tell { // who saved it tells it
+	if tell { // only the process that saved it
 		err = m.tellNoAdvice(ctx, o, st.ARI, p.CA)
 	}
 	after.setState(record)
@@ -66,7 +66,7 @@ func (m *Manager) tellNoAdvice(ctx context.Context, o *Observed, ari inkan.ARISt
 	m.log().LogAttrs(ctx, slog.LevelWarn, "no renewal advice for a day", logName(o.Name), slog.String("ca", ca), slog.Time("since", ari.Failing), slog.String("error", ari.Error))
 	return state.WriteEvent(ctx, m.Store, inkan.Event{ID: "advice-" + state.NewID(), At: ari.Looked, Kind: inkan.EventNoAdvice, Name: o.Name, N: o.Current.N,
 		Message: fmt.Sprintf("the CA %s was asked %d times since %s when to renew, in vain: %s", ca, ari.Misses, stamp(ari.Failing), ari.Error),
-		Hint:    "it is renewed by the life that is left, so nothing runs out; but should the CA revoke it, that would not be noticed", NextTry: ari.Look})
+		Hint:    "it is renewed by its remaining life, so it does not expire; but if the CA revoked it, that would not be noticed", NextTry: ari.Look})
 }
 
 func (m *Manager) renewalInfo(ctx context.Context, p *inkan.Pair) (*inkan.RenewalInfo, error) {

@@ -46,11 +46,11 @@ type Manager struct {
 	Now func() time.Time
 	// Log receives decisions with their reasons; nil discards.
 	Log *slog.Logger
-	// Published, if not nil, is told the certificates of which a run published a
-	// version, at its end: whoever serves them reads them again.
+	// Published, if not nil, is called at the end of a run with the certificates
+	// that got a new version, so that a server reads them again.
 	Published func(ctx context.Context, names []string)
-	// Progress, if not nil, is told every step of every certificate. It may be
-	// called from several goroutines concurrently and must return at once.
+	// Progress, if not nil, receives every step of every certificate. It may be
+	// called concurrently and must return at once.
 	Progress func(Progress)
 
 	once    sync.Once

@@ -17,8 +17,8 @@ import (
 // Observed is what the Store and the Host know of one certificate.
 type Observed struct {
 	Name       string
-	Request    *inkan.RequestRecord // nil if there is none, or none that can be followed
-	RequestErr error                // why what is recorded cannot be followed; wraps [ErrUnsoundRequest]
+	Request    *inkan.RequestRecord // nil if there is none, or none that can be used
+	RequestErr error                // why the recorded request cannot be used; wraps [ErrUnsoundRequest]
 	State      inkan.State
 	Due        time.Time    // of the due entry in force; zero if there is none
 	HeldBy     *inkan.Owner // the process that works on it now, unless it is known to be dead
@@ -113,7 +113,7 @@ func (m *Manager) observeRequest(ctx context.Context, o *Observed) error {
 	o.Request = &r.Value
 	for _, name := range o.Request.Targets {
 		if inkan.CheckName(name) != nil {
-			continue // of a tombstone: nobody looks what was asked for once
+			continue // only in a tombstone, whose request is not checked
 		}
 		t := ObservedTarget{Name: name}
 		switch target, err := m.target(ctx, name); {
@@ -144,8 +144,8 @@ func (o *Observed) target(name string) *ObservedTarget {
 	return &o.Targets[i]
 }
 
-// published returns what there is after version v came into force by cur, and
-// the journals of its order are gone but for those that are left.
+// published returns o as it is after cur has put v into force and only the
+// journals in left remain.
 func (o *Observed) published(cur state.Record[inkan.Current], v *inkan.Version, left []*state.Journal) *Observed {
 	after := *o
 	after.before = o.Version
@@ -161,9 +161,8 @@ func (o *Observed) published(cur state.Record[inkan.Current], v *inkan.Version, 
 }
 
 // ErrUnsoundRequest marks a recorded request that [inkan.CertificateRequest.Check]
-// does not let pass, or that is for another certificate: Inkan does not write
-// such a one.
-var ErrUnsoundRequest = errors.New("what is recorded as asked for cannot be")
+// refuses, or that is for another certificate. Inkan never writes such a request.
+var ErrUnsoundRequest = errors.New("the recorded request is not valid")
 
 // checkRecorded checks a request that was read from the Store: somebody else may
 // have written it (reliability H13).

@@ -240,7 +240,8 @@ func (v *verdict) record(st *inkan.State) {
 	default:
 		st.Round = newRound(st.Round, v.now)
 	}
-	// What was asked of us, not our own back-off, holds for everybody.
+	// NotBefore binds even a person's try, so it never holds the back-off of an
+	// ordinary failure.
 	if wait := waitOf(v.cause, v.now); !wait.IsZero() {
 		st.NotBefore = wait
 	} else if errors.Is(v.cause, inkan.RateLimited) {
@@ -248,8 +249,8 @@ func (v *verdict) record(st *inkan.State) {
 	}
 }
 
-// newRound is the scratch with which the next round begins: whatever was tried
-// may be tried again, but what CAs asked for holds.
+// newRound returns the Round with which the next round begins: everything may be
+// tried again, but the Retry-After of the CAs still holds.
 func newRound(r inkan.Round, now time.Time) inkan.Round {
 	return inkan.Round{RetryAfter: stillAhead(r.RetryAfter, now)}
 }
@@ -289,10 +290,10 @@ func (a *attempt) abandon(ctx context.Context, v *verdict, retry time.Time) erro
 	return nil
 }
 
-// removeOrphans is for a worker that lost its lease, after a long pause say:
-// what it showed after the other worker had finished and cleaned up is its own
-// to remove. While the journal stands, the other worker needs the proofs and
-// will remove them.
+// removeOrphans removes the proofs of an attempt that lost its lease, for example
+// in a long pause. If a journal is gone, the other process has cleaned up, and
+// nobody else removes what this one showed after that. While the journal exists,
+// the other process needs the proofs and will remove them.
 func (a *attempt) removeOrphans(ctx context.Context) error {
 	var errs []error
 	for _, j := range a.journals {
@@ -347,7 +348,8 @@ func (m *Manager) removeLeftovers(ctx context.Context, o *Observed) outcome {
 		if o.State.Running != "" && j.Record().Attempt == o.State.Running {
 			continue
 		}
-		// Touch state first: whoever is about to name this journal loses.
+		// Write state first, so that the write of a process that is about to name
+		// this journal there fails.
 		if err := o.state.Save(ctx, m.Store, o.state.Value); err != nil {
 			if errors.Is(err, inkan.ErrConflict) {
 				return outcome{busy: true}

@@ -31,8 +31,8 @@ type Step struct {
 	Target string    `json:"target,omitempty"`
 	Reason string    `json:"reason"`
 	At     time.Time `json:"at,omitzero"` // of a wait: until when
-	// Then is what happens at At, where Reason does not say it: "the next try is",
-	// "its order goes on". Who tells of the step puts the instant behind it.
+	// Then says what happens at At, where Reason does not: "the next try is", "its
+	// order goes on". Whoever prints the step appends the instant.
 	Then string `json:"then,omitempty"`
 
 	busy bool // a wait for another process
@@ -235,8 +235,7 @@ func difference(v *inkan.Version, p *inkan.Pair, req inkan.CertificateRequest) s
 	return "its profile, lifetime, key policy or CSR was changed"
 }
 
-// without returns the identifiers that are not among others, sorted, behind a
-// sign.
+// without returns the ids that are not among others, sorted, each after the sign.
 func without(sign string, ids, others []inkan.Identifier) []string {
 	var names []string
 	for _, id := range ids {
@@ -273,14 +272,13 @@ func (d decision) planDeploy() []Step {
 	return steps
 }
 
-// planTarget decides what is done at one target; false if it has what it shall
-// have.
+// planTarget decides what is done at one target; false if nothing is.
 func (d decision) planTarget(t *ObservedTarget) (s Step, needed bool) {
 	dep, again := t.Deployed, d.opt.Redeploy
 	validFrom := d.o.Version.ValidFrom()
 	inForce := dep.Want == d.o.Current.N                     // the record speaks of the version in force
 	sameOptions := dep.Options == t.Options || t.Err != nil  // of a target that cannot be opened nothing is known
-	inPlace := inForce && dep.Status == inkan.DeployAccepted // it has what it shall have
+	inPlace := inForce && dep.Status == inkan.DeployAccepted // it has the version in force
 	backingOff := inForce && dep.Status == inkan.DeployFailed && sameOptions && d.binding(dep.Next) && !d.opt.ByPerson
 
 	switch {

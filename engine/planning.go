@@ -30,8 +30,8 @@ const (
 	// maxCarried bounds the observations that a plan hands to the run: those of a
 	// large plan would fill the memory before the first order is made.
 	maxCarried = 256
-	// herd is how many certificates that wait for one CA are too many for its
-	// first seconds after an outage.
+	// herd is how many certificates must wait for one CA before their requests are
+	// spread over its first seconds after an outage.
 	herd = 6
 )
 
@@ -201,8 +201,8 @@ func (p *Plan) byUrgency() []int {
 	return order
 }
 
-// noteOutage marks the certificates whose CA gave no service at their last try,
-// where they are many.
+// noteOutage marks the certificates whose CA gave no service at their last try, if
+// at least herd of them wait for it.
 func (p *Plan) noteOutage() {
 	waiting := map[string]int{}
 	for i := range p.Certificates {

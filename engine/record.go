@@ -11,18 +11,17 @@ import (
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
-// Record writes down what somebody wants, so that every later run knows it. It
-// reports whether that is news. The certificate becomes due at once.
+// Record stores a request, so that every later run knows it. It reports whether
+// that changed anything. If so, the certificate becomes due at once.
 //
-// The order of writes is due entry, state, request: whoever dies in between
-// leaves an entry without a request, which says nothing and is deleted after a
-// day.
+// The order of writes is due entry, state, request: a crash in between leaves an
+// entry without a request, which has no effect and is deleted after a day.
 func (m *Manager) Record(ctx context.Context, req inkan.CertificateRequest, origin string) (changed bool, err error) {
 	return m.RecordFrom(ctx, req, origin, "")
 }
 
-// RecordFrom is [Manager.Record] for a request of which the source matters: the
-// configuration that it comes from (see inkan.RequestRecord).
+// RecordFrom is [Manager.Record] for a request that comes from the configuration
+// with the name source (see inkan.RequestRecord).
 func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, origin, source string) (changed bool, err error) {
 	if err := req.Check(); err != nil {
 		return false, err
@@ -36,7 +35,7 @@ func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, 
 			return false, state.DamagedHint(err)
 		}
 		if checkRecorded(req.Name, &r.Value) != nil {
-			r.Value.CertificateRequest = inkan.CertificateRequest{} // not to be compared with
+			r.Value.CertificateRequest = inkan.CertificateRequest{} // it equals no request
 		}
 		next := inkan.RequestRecord{CertificateRequest: req, Origin: origin, Source: source, Generation: r.Value.Generation + 1}
 		if r.Exists() && !r.Value.Deleted && !r.Value.Unmanaged && sameRequest(r.Value.CertificateRequest, req) && r.Value.Origin == origin && r.Value.Source == source {
@@ -68,7 +67,7 @@ func (m *Manager) takeDue(ctx context.Context, name, due string) (old string, er
 	_, err = state.Update(ctx, m.Store, state.StateKey(name), func(st *inkan.State, _ bool) error {
 		old = st.Due
 		st.Due = due
-		st.Round = newRound(st.Round, m.now()) // what was tried was another question
+		st.Round = newRound(st.Round, m.now()) // what was tried was for another request
 		if st.Attempts >= MaxAttempts {
 			st.Attempts = 0 // a person changed something, so it is tried again
 		}
@@ -113,9 +112,9 @@ func (m *Manager) Unmanage(ctx context.Context, name string) error {
 	return state.DamagedHint(err)
 }
 
-// Requests lists the recorded requests in the order of their names, deleted
-// ones left out. One that is damaged or cannot be followed is an error in its
-// place; the others follow.
+// Requests lists the recorded requests in the order of their names, without the
+// deleted ones. The error names those that are damaged or cannot be used; the list
+// holds the others.
 func (m *Manager) Requests(ctx context.Context) ([]inkan.RequestRecord, error) {
 	var all []inkan.RequestRecord
 	var errs []error

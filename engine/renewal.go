@@ -73,9 +73,9 @@ func (o *Observed) foreign() bool {
 }
 
 // firstLook spreads the first look at the CA's advice over the six hours after
-// the publication, as CAs ask for the next one six hours later: what was issued
-// together does not ask together for ever. Its hash is not that of the renewal
-// instant: the two spreads would cancel each other out.
+// the publication. CAs want looks six hours apart, so certificates that were issued
+// together would otherwise ask together for ever. The hash differs from that of the
+// renewal instant, so that the two spreads do not cancel each other out.
 func firstLook(o *Observed) time.Time {
 	const soonest = 30 * time.Minute
 	return o.Current.At.Add(soonest + time.Duration(hashOf("look "+o.Name)%1000)*(ariLook-soonest)/1000)
@@ -132,9 +132,9 @@ func afterRenewals(at time.Time, renewals []time.Time) time.Time {
 }
 
 // notAtOnce postpones a renewal when the last one brought a certificate that was
-// due again on the day it came: some CAs hand out once more what they have, date
-// back, or end with their own issuer. Asking them again at once would never end.
-// Half of what is left of it is waited, an hour at least.
+// already due when it came: some CAs return the same certificate again, backdate
+// it, or let it expire with its issuer. To ask them again at once would never end.
+// The renewal waits for half of the remaining life, an hour at least.
 func notAtOnce(r renewal, leaf *x509.Certificate, renewals []time.Time) renewal {
 	if len(renewals) == 0 {
 		return r

@@ -34,16 +34,16 @@ func NextTry(err error, attempts int, now time.Time) time.Time {
 	return at
 }
 
-// hurriedTries is how often a certificate that its CA wants replaced is tried
-// an hour after a failure: a CA has to revoke some within 24 hours, others
-// within five days (CA/Browser Forum, Baseline Requirements 4.9.1.1).
+// hurriedTries is how many failures in a row are followed by a try within an hour
+// if the CA wants the certificate replaced: a CA has to revoke some within 24 hours,
+// others within five days (CA/Browser Forum, Baseline Requirements 4.9.1.1).
 const hurriedTries = 3 + 24
 
-// nextTryFor is [NextTry] for a certificate in force. Days are too long for one
-// that lives for days: while it is valid, one of less than ten days is tried
-// again after a twentieth of its life at most, 8 hours of 160. They are too long
-// too for one that its CA may revoke any hour: after a passing failure it is
-// tried every hour for a day (reliability L06).
+// nextTryFor is [NextTry] for a certificate in force, for which a day may be too
+// long. While it is valid, one that lives less than ten days is tried again after a
+// twentieth of its life at most, 8 hours of 160. One that its CA may revoke at any
+// hour (hurry) is tried every hour for a day after temporary failures (reliability
+// L06).
 func nextTryFor(v *inkan.Version, hurry bool, err error, attempts int, now time.Time) time.Time {
 	at := NextTry(err, attempts, now)
 	if v == nil || !now.Before(v.ValidUntil()) {

@@ -20,7 +20,7 @@ type Result struct {
 	Deployed []string       // targets that accepted a version
 	Version  *inkan.Version // in force afterwards; nil if none
 	Observed *Observed      // what is known afterwards; nil if it could not be read
-	Waits    []Step         // what is left, and when
+	Waits    []Step         // the steps that are left, and until when they wait
 	Err      error
 	Next     time.Time // the earliest instant at which there is something to do; zero if none is known
 	Took     time.Duration
@@ -43,12 +43,12 @@ func (r *Report) Err() error {
 	return errors.Join(errs...)
 }
 
-// Run carries the plan out, up to Workers certificates at once. A plan may be
-// old: what it rests on is looked at again where it has changed, and what is no
-// longer needed is not done. What has no certificate and what expires first come
-// first. A plan made by a wrong clock is made anew by the CA's. One certificate
-// that fails does not stop the others. Certificates that another process works
-// on come last, and are waited for until their lease has moved or 65 s have
+// Run carries the plan out, for up to Workers certificates at once. A plan may be
+// old: Run reads again what has changed and skips what is no longer needed. Names
+// without a certificate come first, then the certificates that expire first. If the
+// CAs say that the plan was made by a wrong clock, Run plans again by theirs. One
+// certificate that fails does not stop the others. Certificates that another
+// process works on come last: Run waits until their lease has moved or 65 s have
 // passed.
 func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 	if m.askCAsForTime(ctx, p) {

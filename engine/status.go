@@ -96,7 +96,7 @@ func (s Status) because(word StatusWord, reason string) Status {
 	return Status{Word: word, Reason: reason, Next: s.Next}
 }
 
-// targetFailure tells why a target of this machine has not the version in force,
+// targetFailure tells why a target of this machine lacks the version in force,
 // and when it is tried again; "" if none failed.
 func (o *Observed) targetFailure() (why string, next time.Time) {
 	for _, t := range o.Targets {
@@ -137,8 +137,8 @@ func (o *Observed) nextStep(steps []Step, now time.Time) time.Time {
 	return earliest(append(ofTargets, Step{At: next}))
 }
 
-// unadvised puts the next look at the CA's advice behind an instant, so that
-// what is planned then is the renewal itself.
+// unadvised returns o with the next look at the CA's advice put off, so that the
+// renewal itself is planned.
 func (o *Observed) unadvised(now time.Time) *Observed {
 	c := *o
 	if c.State.ARI.N != c.Current.N {

@@ -147,8 +147,8 @@ func (m *Manager) rest(ctx context.Context, c *CertificatePlan, o *Observed, wai
 	res.Err = errors.Join(res.Err, m.deleteMetDue(ctx, c, o))
 }
 
-// restAfterFailure says until when is waited after a deployment that failed. Its
-// due entries stay.
+// restAfterFailure notes which steps wait after a deployment that failed, and until
+// when. Its due entries stay.
 func (m *Manager) restAfterFailure(o *Observed, res *Result) {
 	if o == nil {
 		return

@@ -36,7 +36,7 @@ func ParseJSON(data []byte) (*Node, error) {
 		err = io.ErrUnexpectedEOF
 	case err == nil:
 		if _, extra := dec.Token(); !errors.Is(extra, io.EOF) {
-			err = errors.New("there is something behind the value")
+			err = errors.New("there is something after the value")
 		}
 	}
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 )
 
 // Nearest returns the known word that somebody who wrote word most likely
-// meant, or "" when none is near: at most one letter in three, or one, may
-// differ.
+// meant, or "" when none is near: at most a third of the letters may differ, but
+// always one.
 func Nearest(word string, known []string) string {
 	if len(word) > 200 {
 		return ""
@@ -25,8 +25,8 @@ func Nearest(word string, known []string) string {
 	return best
 }
 
-// Unknown returns the words for a name that is not among the known ones, with
-// what was likely meant, else with what there is:
+// Unknown returns the message about a name that is not among the known ones. It
+// adds the name that was likely meant, else the known ones:
 //
 //	there is no solver "wbe"; did you mean "web"?
 func Unknown(what, word string, known []string) string {

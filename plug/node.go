@@ -108,8 +108,8 @@ func (p *Problems) Add(pos Pos, path, format string, args ...any) {
 	p.list = append(p.list, Problem{pos, path, fmt.Sprintf(format, args...)})
 }
 
-// AddError notes a fault that a function reported. If err holds Problems
-// itself, they are taken over with their own places, behind path.
+// AddError notes a fault that a function reported. If err holds Problems, each is
+// added with its own place, and its path is appended to path.
 func (p *Problems) AddError(pos Pos, path string, err error) {
 	if inner, ok := errors.AsType[*Problems](err); ok {
 		for _, one := range inner.list {

@@ -36,11 +36,11 @@ type plugin[T any] struct {
 	build     func(env Env, config any) (T, error)
 }
 
-// Add adds a plug-in: its name and its constructor. What the constructor's
-// second argument is tagged with is the description of its options (see
-// [Option]). A name that cannot be is a mistake in the program, so Add panics.
-// A struct that cannot be is one too. Add runs at each start and does not look
-// into the struct: [Set.Describe] does and panics, so a test calls it once.
+// Add adds a plug-in: its name and its constructor. The tags of the constructor's
+// second argument, a struct, describe its options (see [Option]). An invalid or
+// repeated name is a mistake in the program, so Add panics. Add runs at each start
+// and does not look into the struct. [Set.Describe] does, and panics on an invalid
+// one, so a test calls it once.
 func Add[T, C any](k *Kind[T], name string, build func(Env, C) (T, error)) {
 	if err := inkan.CheckName(name); err != nil {
 		panic(fmt.Sprintf("plug: %v", err))

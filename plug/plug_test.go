@@ -146,7 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 		{`{` + ok + `, "store": "main"}`, "no named instances here"},
 		{`[]`, "it must be a map, not a list"},
 		{`{` + ok, "unexpected EOF"},
-		{`{` + ok + `} {}`, "there is something behind the value"},
+		{`{` + ok + `} {}`, "there is something after the value"},
 		{strings.Repeat(`{"where":`, 100), "nested deeper than 32"},
 	} {
 		_, err := openNote(t, c.options, Resolver{})

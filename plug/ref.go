@@ -88,8 +88,8 @@ func (r *Ref[T]) open(set *Set, env Env) error {
 	return err
 }
 
-// Check checks the options of a plug-in that was written inline and returns
-// the named instances it refers to, or that r is one itself.
+// Check returns the named instances that r refers to: one by its name, or those in
+// the options of a plug-in that was written inline, which it checks.
 func (r *Ref[T]) Check(set *Set) ([]NamedRef, error) {
 	switch t := r.target; {
 	case t.name != "":
@@ -131,8 +131,8 @@ type reference interface {
 }
 
 // eachRef calls f for every Ref in v, a config struct that can be addressed:
-// its own fields and those in structs, lists and pointers below it. A Ref in a
-// map cannot be filled in and is refused when the plug-in is added.
+// its own fields and those in structs, lists and pointers below it. A Ref in a map
+// cannot be filled in, so [Set.Describe] panics on it.
 func eachRef(v reflect.Value, f func(reference) error) error {
 	if v.CanInterface() { // false for an embedded struct that is not exported
 		if r, ok := v.Addr().Interface().(reference); ok {

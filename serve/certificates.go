@@ -22,14 +22,14 @@ import (
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
-// Certificates serves handshakes with what a Store holds, from memory: shards of immutable maps, so that a
-// hit takes one hash, one atomic load and one map look-up, without locks,
-// allocations or clocks.
+// Certificates serves TLS handshakes with the certificates of a Store, from memory.
+// Its shards are immutable maps, so that a hit takes one hash, one atomic load and
+// one map look-up, without locks, allocations or clocks.
 //
 // All methods may be called concurrently.
 type Certificates struct {
-	// Store holds the certificates. A reader of current/, v/, names/ and events/
-	// is enough.
+	// Store holds the certificates. Read access to current/, v/, names/ and
+	// events/ is enough.
 	Store inkan.Store
 	// OpenKey opens keys that are not stored as they are.
 	OpenKey inkan.KeyOpener
@@ -157,7 +157,8 @@ func (e *tlsEntry) stale() bool {
 	return len(e.pairs.Load().certs) == 0 && time.Since(e.at) > emptyLife
 }
 
-// choose picks the pair that the client supports, the first if none says so.
+// choose picks the first pair that the client supports; the first of all if it
+// supports none.
 func (e *tlsEntry) choose(hello *tls.ClientHelloInfo) *tls.Certificate {
 	if !e.used.Load() {
 		e.used.Store(true)
@@ -268,7 +269,8 @@ func (c *Certificates) readEntry(ctx context.Context, id inkan.Identifier) (*tls
 	return e, nil
 }
 
-// put remembers an entry; named: its name stands in the certificate.
+// put remembers an entry. named says that the certificate has that very name, not
+// only a wildcard.
 func (c *Certificates) put(e *tlsEntry, named bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -289,8 +291,8 @@ func (c *Certificates) put(e *tlsEntry, named bool) {
 }
 
 // findPairs follows the hints of the name, then those of its wildcard, and
-// checks them against the leaf. Want of a certificate is no error. If something
-// could not be read, it returns the error beside what it found in spite of it.
+// checks them against the leaf. A missing certificate is no error. If something
+// could not be read, it returns the error together with what it found.
 func (c *Certificates) findPairs(ctx context.Context, id inkan.Identifier) (*tlsPairs, error) {
 	candidates := []inkan.Identifier{id}
 	if _, parent, ok := strings.Cut(id.Value, "."); ok && id.Type == inkan.DNS {
@@ -310,8 +312,8 @@ func (c *Certificates) findPairs(ctx context.Context, id inkan.Identifier) (*tls
 				errs = append(errs, err)
 				continue
 			}
-			// A hint is only a hint. Of several certificates for a name the
-			// one that lasts longest.
+			// A hint may be out of date. Of several certificates for a name, the
+			// one that lasts longest is served.
 			if slices.Contains(p.identifiers, want) && p.end.After(best.end) {
 				best = p
 			}

@@ -12,7 +12,7 @@ import (
 )
 
 // SetDefault names the certificate that is served when no other fits. An empty
-// name takes it back.
+// name removes the default.
 func (c *Certificates) SetDefault(ctx context.Context, certificate string) error {
 	if certificate == "" {
 		c.fallback.Store(nil)

@@ -46,18 +46,18 @@ func TestH13HostileWriter(t *testing.T) {
 		edit   func(body map[string]any)
 		refuse string // in what inkan fsck says; "" where the forged value only leads to no harm
 	}{
-		"request: a target that is a path": {"request", func(b map[string]any) { b["targets"] = []any{up + "etc", sentinel, "; " + touch} }, "what is recorded as asked for cannot be"},
+		"request: a target that is a path": {"request", func(b map[string]any) { b["targets"] = []any{up + "etc", sentinel, "; " + touch} }, "the recorded request is not valid"},
 		"request: a solver that is a command": {"request", func(b map[string]any) {
 			b["validations"] = []any{map[string]any{"type": "http-01", "solver": touch}, map[string]any{"type": "http-01", "solver": up + "tmp"}}
-		}, "what is recorded as asked for cannot be"},
-		"request: a CA that is a URL":                 {"request", func(b map[string]any) { b["cas"] = []any{evil + "/dir"} }, "what is recorded as asked for cannot be"},
-		"request: a CA that is a path":                {"request", func(b map[string]any) { b["cas"] = []any{up + "dev/null"} }, "what is recorded as asked for cannot be"},
-		"request: names that are paths":               {"request", func(b map[string]any) { b["identifiers"] = []any{map[string]any{"type": "dns", "value": up + "x"}} }, "what is recorded as asked for cannot be"},
-		"request: another name":                       {"request", func(b map[string]any) { b["name"] = up + "x" }, "what is recorded as asked for cannot be"},
-		"request: no CA":                              {"request", func(b map[string]any) { b["cas"] = []any{} }, "what is recorded as asked for cannot be"},
-		"request: no key type":                        {"request", func(b map[string]any) { delete(b, "key_types") }, "what is recorded as asked for cannot be"},
-		"request: nothing":                            {"request", func(b map[string]any) { clear(b) }, "what is recorded as asked for cannot be"},
-		"request: of the configuration, another name": {"request", func(b map[string]any) { b["origin"], b["name"] = "config", "b.example.com" }, "what is recorded as asked for cannot be"},
+		}, "the recorded request is not valid"},
+		"request: a CA that is a URL":                 {"request", func(b map[string]any) { b["cas"] = []any{evil + "/dir"} }, "the recorded request is not valid"},
+		"request: a CA that is a path":                {"request", func(b map[string]any) { b["cas"] = []any{up + "dev/null"} }, "the recorded request is not valid"},
+		"request: names that are paths":               {"request", func(b map[string]any) { b["identifiers"] = []any{map[string]any{"type": "dns", "value": up + "x"}} }, "the recorded request is not valid"},
+		"request: another name":                       {"request", func(b map[string]any) { b["name"] = up + "x" }, "the recorded request is not valid"},
+		"request: no CA":                              {"request", func(b map[string]any) { b["cas"] = []any{} }, "the recorded request is not valid"},
+		"request: no key type":                        {"request", func(b map[string]any) { delete(b, "key_types") }, "the recorded request is not valid"},
+		"request: nothing":                            {"request", func(b map[string]any) { clear(b) }, "the recorded request is not valid"},
+		"request: of the configuration, another name": {"request", func(b map[string]any) { b["origin"], b["name"] = "config", "b.example.com" }, "the recorded request is not valid"},
 		"account: its URL elsewhere":                  {"accounts", func(b map[string]any) { b["url"] = evil + "/account/1" }, ""},
 		"account: a directory of strangers": {"accounts", func(b map[string]any) {
 			list := map[string]string{}

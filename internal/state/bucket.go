@@ -7,9 +7,9 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// Bucket is what stands under limits/: never deleted, absent means full. Who
-// holds a token stands in the journals of the orders. Records of before also
-// have it here, as "taken", which is not read.
+// Bucket is a record under limits/. It is never deleted; an absent one is full. The
+// journals of the orders say who holds a token. Older records also have that here,
+// as "taken", which is not read any more.
 type Bucket struct {
 	Tokens float64   `json:"tokens"`
 	At     time.Time `json:"at"`             // when Tokens was right

@@ -4,9 +4,9 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// clean makes what people are shown printable in a record that was just read.
-// It was made so before it was written, but somebody else may have written it
-// (reliability H13).
+// clean makes the texts for people printable in a record that was just read.
+// Inkan does that before it writes a record, but another program may have written
+// this one (reliability H13).
 func clean(record any) {
 	switch r := record.(type) {
 	case *inkan.State:

@@ -22,13 +22,14 @@ const (
 	dueStamp = "20060102/15/0405"
 )
 
-// FarAhead reports whether an instant lies so far ahead that it binds nobody.
+// FarAhead reports whether an instant lies so far ahead that nobody waits for it (see
+// [Farthest]).
 func FarAhead(t, now time.Time) bool { return t.After(now.Add(Farthest)) }
 
 // Farthest is the longest time for which anything is put off, with an hour to
 // spare: advice, failures and requests to wait are looked at again within a day.
-// An instant further ahead was written by a clock that was wrong, or is read by
-// one, and binds nobody.
+// An instant further ahead was written or is read by a wrong clock, so nobody waits
+// for it.
 const Farthest = 25 * time.Hour
 
 // DueKey returns the key of a new entry.

@@ -15,9 +15,9 @@ import (
 const eventStamp = "20060102/150405.000"
 
 // EventKey is the key of an event. It is made of the fact alone, so that a
-// repeat after a crash is the same key. Kind and certificate stand in it, so that
-// who looks for some events need not read the others. It is one element behind
-// the day: a directory for each event would be a write more for each on files.
+// repeat after a crash has the same key. It names kind and certificate, so that a
+// search need not read the other events. All that follows the day is one element: a
+// directory for each event would cost a file store one more write for each.
 func EventKey(e inkan.Event) string {
 	return fmt.Sprintf("%s%s-%s_%s_%s", FamilyEvents, e.At.UTC().Truncate(time.Millisecond).Format(eventStamp), e.ID, e.Kind, nameInKey(e.Name))
 }
@@ -37,7 +37,7 @@ func nameInKey(name string) string {
 type eventInKey struct {
 	kind inkan.EventKind
 	name string // see nameInKey
-	old  bool   // the value tells
+	old  bool   // only the value tells kind and certificate
 }
 
 func parseEventKey(key string) (e eventInKey, ok bool) {
@@ -53,8 +53,8 @@ func parseEventKey(key string) (e eventInKey, ok bool) {
 	return eventInKey{kind: inkan.EventKind(kind), name: name}, true
 }
 
-// eventKinds are the kinds that a key may name. An older key with the name of a
-// target in it has none of them there.
+// eventKinds are the kinds that a key may name. They tell such a key from an older
+// one, in which the name of a target may stand at this place.
 var eventKinds = []inkan.EventKind{inkan.EventIssued, inkan.EventFailed, inkan.EventDeployed, inkan.EventDeployFailed, inkan.EventRevoked,
 	inkan.EventDeleted, inkan.EventSuperseded, inkan.EventDamaged, inkan.EventNoAdvice}
 
@@ -80,8 +80,8 @@ func (w Wanted) mayTake(in eventInKey) bool {
 	return (w.Name == "" || nameInKey(w.Name) == in.name) && (len(w.Kinds) == 0 || slices.Contains(w.Kinds, in.kind))
 }
 
-// Events yields the events from the instant since on that are wanted, oldest
-// first. It reads no other value, but for those whose key does not tell.
+// Events yields the wanted events from the instant since on, oldest first. It reads
+// no other values, except those whose key does not tell kind and certificate.
 func Events(ctx context.Context, s inkan.Store, since time.Time, want Wanted) iter.Seq2[inkan.Event, error] {
 	return func(yield func(inkan.Event, error) bool) {
 		after := ""

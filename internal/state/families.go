@@ -129,8 +129,8 @@ func (f Family) Check(key string, data []byte) error {
 // ChallengeKeys is what the keys of the answers to http-01 begin with.
 const ChallengeKeys = ".well-known/acme-challenge/"
 
-// ReadKeys returns the prefixes that a machine needs to read which only serves
-// or deploys what others obtain.
+// ReadKeys returns the prefixes that a machine must be able to read if it only
+// serves or deploys what others obtain.
 func ReadKeys() []string {
 	var prefixes []string
 	for _, f := range Families() {

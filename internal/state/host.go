@@ -33,8 +33,8 @@ func HostKind(name string) (kind string, ok bool) {
 	return kind, ok && strings.HasPrefix(name, reserved) && len(hash) == 8
 }
 
-// SaveHost keeps a record under family/name. An equal one is success; another
-// one replaces it, as the person at this machine said so last.
+// SaveHost keeps a record under family/name. It replaces a different one that is
+// there: the latest command on this machine counts.
 func SaveHost(ctx context.Context, host inkan.Store, family, name string, r inkan.HostRecord) error {
 	if err := inkan.CheckName(name); err != nil {
 		return err

@@ -42,8 +42,8 @@ func (j *Journal) Record() inkan.OrderRecord {
 // Key returns where the journal stands.
 func (j *Journal) Key() string { return j.r.Key }
 
-// Update writes through. A conflict means that another process resumed the
-// order because it held our lease for dead: this one must stop.
+// Update writes the record to the Store. A conflict means that another process
+// took our lease for dead and resumed the order: this one must stop.
 func (j *Journal) Update(ctx context.Context, change func(*inkan.OrderRecord)) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()

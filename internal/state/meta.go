@@ -18,8 +18,8 @@ type StoreRecord struct {
 
 const storeKey = FamilyMeta + "store"
 
-// Identify returns the record of the Store, and makes it if there is none. Of
-// several processes that make it at once one wins, and all return that one.
+// Identify returns the record of the Store, and makes it if there is none. If
+// several processes make it concurrently, all return the one that won.
 func Identify(ctx context.Context, s inkan.Store, now time.Time) (StoreRecord, error) {
 	for {
 		r, err := Load[StoreRecord](ctx, s, storeKey)

@@ -18,11 +18,11 @@ import (
 // was ever written is read for ever.
 const envelopeFormat = 1
 
-// envelope is how every value is wrapped (those of raw families excepted): alike
-// on every Store, so that a damaged value is found whatever carried it. A member
-// "sig" beside the body is kept free for a signature {alg, key, sig} over
-// "inkan record 1\n", the id of the Store ([StoreRecord]), the key and the body;
-// who does not know it reads the value all the same.
+// envelope wraps every value, except those of raw families. It is the same on
+// every Store, so that damage is found on all of them. The member "sig" is reserved
+// for a signature {alg, key, sig} over "inkan record 1\n", the id of the Store
+// ([StoreRecord]), the key and the body; a program that does not know it reads the
+// value all the same.
 type envelope struct {
 	Format  int             `json:"inkan"`
 	Counter uint64          `json:"counter"` // grows with every write of the key
@@ -162,7 +162,7 @@ func mayRetry(err, readErr error, seen, old inkan.Rev) bool {
 }
 
 // Update edits the record at key by compare-and-swap until it wins. change may
-// be called more than once; returning errUnchanged leaves the record as it is.
+// be called more than once; returning ErrUnchanged leaves the record as it is.
 func Update[T any](ctx context.Context, s inkan.Store, key string, change func(v *T, exists bool) error) (Record[T], error) {
 	for {
 		r, err := Load[T](ctx, s, key)
@@ -185,9 +185,10 @@ func Update[T any](ctx context.Context, s inkan.Store, key string, change func(v
 	}
 }
 
-// Confirm makes a value durable that was read and may be the last work of a
-// process that died before it was: a creation that loses lost to a durable
-// value (see [inkan.Store]).
+// Confirm makes sure that the value at key is durable: the process that wrote it
+// may have died before it was. It tries to create the value again, because a
+// creation fails with ErrConflict only if the value that is there is durable (see
+// [inkan.Store]).
 func Confirm(ctx context.Context, s inkan.Store, key string) error {
 	data, _, err := s.Get(ctx, key)
 	if err != nil {
@@ -199,6 +200,7 @@ func Confirm(ctx context.Context, s inkan.Store, key string) error {
 	return nil
 }
 
+// ErrUnchanged tells [Update] to leave the record as it is.
 var ErrUnchanged = errors.New("unchanged")
 
 // CreateOnce writes a value that is created once and never changes. The write id

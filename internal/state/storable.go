@@ -4,8 +4,8 @@ import (
 	"github.com/inkan-acme/inkan"
 )
 
-// A StoredKey does not become JSON by itself. On its way into a Store it stands
-// in one of these, which shadow the field that refuses.
+// A StoredKey refuses to become JSON. Before a record is written to a Store, one of
+// these types replaces it or shadows its field.
 
 type writtenKey struct {
 	Form string `json:"form"`

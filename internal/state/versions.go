@@ -27,8 +27,8 @@ type CertValue struct {
 
 // StorePair writes one pair of a version: the key, exactly as it was
 // journalled, then the certificate (rows 10 and 11 of the commit protocol).
-// Without a key the user's own CSR was used. It returns what current is to say
-// of the pair.
+// key is nil if the user's own CSR was used. The Sum of the result is what current
+// is to say of the pair.
 func StorePair(ctx context.Context, s inkan.Store, v VersionID, cv CertValue, key *inkan.StoredKey) (*Pair, error) {
 	p, err := cv.pair(v.Cert(cv.KeyType))
 	if err != nil {
@@ -74,9 +74,9 @@ func (cv *CertValue) pair(key string) (*Pair, error) {
 
 func (p *Pair) setKey(k *inkan.StoredKey) { p.Key, p.Sum.Key = k, Sum(k.Data) }
 
-// LoadVersion reads the version that cur names and checks it: checksums, every
-// certificate readable, key and leaf belong together. What is not so is an
-// [inkan.DamagedError].
+// LoadVersion reads the version that cur names. It returns an [inkan.DamagedError]
+// if a checksum does not match, a certificate cannot be read, or a key and its leaf
+// do not belong together.
 func LoadVersion(ctx context.Context, s inkan.Store, name string, cur inkan.Current) (*inkan.Version, error) {
 	v := &inkan.Version{Name: name, N: cur.N, Seq: cur.Seq, ID: cur.ID, At: cur.At}
 	id := VersionID{name, cur.Seq, cur.ID}
