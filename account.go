@@ -6,9 +6,10 @@ import (
 )
 
 // AccountStore is the durable record of one account at one CA. Load returns
-// fs.ErrNotExist (errors.Is) while there is none. Update works as
-// Journal.Update does, and creates the record from the zero value when there
-// is none. Safe for concurrent use, by several processes too.
+// fs.ErrNotExist (errors.Is) while there is none. Update
+// reads the record, or begins with the zero value when there is none, lets change
+// edit it and writes it back by compare-and-swap, again if another writer was
+// faster. Safe for concurrent use, by several processes too.
 type AccountStore interface {
 	Load(ctx context.Context) (AccountRecord, error)
 	Update(ctx context.Context, change func(*AccountRecord)) error

@@ -18,14 +18,14 @@ type Journal interface {
 
 // OrderRecord is what a Journal keeps.
 type OrderRecord struct {
-	Name     string  `json:"name"`
-	Attempt  string  `json:"attempt"` // the attempt id, shared by the pairs of one version
-	KeyType  KeyType `json:"key_type"`
-	Base     uint64  `json:"base"` // the n of current when the order was planned: the fencing token
-	Ask      string  `json:"ask"`
-	CA       string  `json:"ca"`
-	Account  string  `json:"account"`
-	Replaces string  `json:"replaces,omitempty"` // ARI certificate id sent in the order (RFC 9773 section 4.1)
+	Name      string  `json:"name"`
+	Attempt   string  `json:"attempt"` // the attempt id, shared by the pairs of one version
+	KeyType   KeyType `json:"key_type"`
+	Base      uint64  `json:"base"` // the n of current when the order was planned: the fencing token
+	OrderHash string  `json:"ask"`
+	CA        string  `json:"ca"`
+	Account   string  `json:"account"`
+	Replaces  string  `json:"replaces,omitempty"` // ARI certificate id sent in the order (RFC 9773 section 4.1)
 
 	Identifiers []Identifier `json:"identifiers"`
 	Tokens      []string     `json:"tokens,omitempty"` // keys of the limit buckets of which this order holds a token, or in which its failure counts

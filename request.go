@@ -143,10 +143,10 @@ func (r *CertificateRequest) Check() error {
 	return nil
 }
 
-// Ask returns the hash of what makes an order different: CA, account, sorted
+// OrderHash returns the hash of what makes an order different: CA, account, sorted
 // identifiers, key type, profile, lifetime, key policy and CSR. Validation,
 // deployments and chain preference are not in it.
-func (r *CertificateRequest) Ask(ca string, kt KeyType) string {
+func (r *CertificateRequest) OrderHash(ca string, kt KeyType) string {
 	ids := make([]string, len(r.Identifiers))
 	for i, id := range r.Identifiers {
 		ids[i] = id.Type + ":" + id.Value

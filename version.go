@@ -26,14 +26,14 @@ type Version struct {
 // Pair is one leaf with its chains and, unless the CSR was the user's own, its
 // private key.
 type Pair struct {
-	KeyType KeyType
-	Chains  [][]byte // PEM bundles, leaf first, the preferred one first
-	Leaf    *x509.Certificate
-	Key     *StoredKey // nil when the key is elsewhere
-	Ask     string
-	CA      string
-	Account string
-	Source  string // SourceIssued, SourceImported or SourceForeign
+	KeyType   KeyType
+	Chains    [][]byte // PEM bundles, leaf first, the preferred one first
+	Leaf      *x509.Certificate
+	Key       *StoredKey // nil when the key is elsewhere
+	OrderHash string
+	CA        string
+	Account   string
+	Source    string // SourceIssued, SourceImported or SourceForeign
 }
 
 // The sources of a pair.

@@ -36,7 +36,7 @@ func inForce(t *testing.T) (o *engine.Observed, issued time.Time) {
 	issued = time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
 	req := inkan.CertificateRequest{Name: "a.example", Identifiers: []inkan.Identifier{{Type: inkan.DNS, Value: "a.example"}},
 		CAs: []string{"test"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}, Targets: []string{"disk"}}
-	pair := inkan.Pair{KeyType: inkan.ECDSAP256, Leaf: testLeaf(t, issued, 90), CA: "test", Account: "default", Ask: req.Ask("test", inkan.ECDSAP256)}
+	pair := inkan.Pair{KeyType: inkan.ECDSAP256, Leaf: testLeaf(t, issued, 90), CA: "test", Account: "default", OrderHash: req.OrderHash("test", inkan.ECDSAP256)}
 	return &engine.Observed{
 		Name:    "a.example",
 		Request: &inkan.RequestRecord{CertificateRequest: req, Origin: inkan.OriginCLI},

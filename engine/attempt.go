@@ -96,7 +96,7 @@ func (a *attempt) adopt(ctx context.Context) error {
 }
 
 func (a *attempt) wanted(rec inkan.OrderRecord) bool {
-	return slices.ContainsFunc(a.req.CAs, func(ca string) bool { return a.req.Ask(ca, rec.KeyType) == rec.Ask })
+	return slices.ContainsFunc(a.req.CAs, func(ca string) bool { return a.req.OrderHash(ca, rec.KeyType) == rec.OrderHash })
 }
 
 // begin does rows 2 to 4: a safety entry, the journals, the lease. busy reports
@@ -120,7 +120,7 @@ func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) (busy bool, err
 		ca, _ := nextCA(a.o, a.state.Value, now)
 		for _, kt := range a.req.KeyTypes {
 			j := state.NewJournal(a.m.Store, inkan.OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
-				Ask: a.req.Ask(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now})
+				OrderHash: a.req.OrderHash(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now})
 			if err := j.Create(ctx); err != nil {
 				return false, err
 			}

@@ -37,7 +37,7 @@ func (a *attempt) store(ctx context.Context, j *state.Journal, issued *inkan.Iss
 		a.m.log().Warn("the preferred chain is not offered; the CA's default is used", logName(a.name))
 	}
 	chains[0], chains[i] = chains[i], chains[0]
-	cv := state.CertValue{KeyType: rec.KeyType, Identifiers: rec.Identifiers, Ask: rec.Ask, CA: rec.CA, Account: rec.Account, Source: inkan.SourceIssued}
+	cv := state.CertValue{KeyType: rec.KeyType, Identifiers: rec.Identifiers, OrderHash: rec.OrderHash, CA: rec.CA, Account: rec.Account, Source: inkan.SourceIssued}
 	size := 0
 	for _, c := range chains {
 		if size += len(c); size > maxStored && len(cv.Chains) > 0 {

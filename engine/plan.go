@@ -212,7 +212,7 @@ func whatChanged(v *inkan.Version, req inkan.CertificateRequest) string {
 			return fmt.Sprintf("a key of type %s is wanted", kt)
 		}
 		p := &v.Pairs[i]
-		if !slices.ContainsFunc(req.CAs, func(ca string) bool { return p.Ask == req.Ask(ca, kt) }) {
+		if !slices.ContainsFunc(req.CAs, func(ca string) bool { return p.OrderHash == req.OrderHash(ca, kt) }) {
 			return difference(v, p, req)
 		}
 	}

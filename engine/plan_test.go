@@ -24,7 +24,7 @@ func planned(t *testing.T) *Observed {
 	leaf.NotBefore, leaf.NotAfter = chainNow.Add(-20*day), chainNow.Add(70*day)
 	leaf.Raw = []byte("leaf")
 	v := &inkan.Version{Name: req.Name, N: 4, Seq: 3, ID: "id", Identifiers: req.Identifiers,
-		Pairs: []inkan.Pair{{KeyType: inkan.ECDSAP256, Leaf: leaf, Ask: req.Ask("le", inkan.ECDSAP256), CA: "le", Account: "default", Source: "issued"}}}
+		Pairs: []inkan.Pair{{KeyType: inkan.ECDSAP256, Leaf: leaf, OrderHash: req.OrderHash("le", inkan.ECDSAP256), CA: "le", Account: "default", Source: "issued"}}}
 	return &Observed{Name: req.Name, Request: &inkan.RequestRecord{CertificateRequest: req, Origin: inkan.OriginCLI},
 		State:   inkan.State{Due: state.DueKey(state.CertQueue, chainNow.Add(5*time.Hour), req.Name), ARI: inkan.ARIState{N: 4, Looked: chainNow.Add(-time.Hour), Look: chainNow.Add(5 * time.Hour)}},
 		Current: inkan.Current{N: 4, Seq: 3, Top: 3, ID: "id", At: chainNow.Add(-20 * day), Pairs: map[inkan.KeyType]inkan.PairSum{inkan.ECDSAP256: {Cert: "x"}}},
@@ -297,7 +297,7 @@ func TestPlanErrors(t *testing.T) {
 
 func TestAsk(t *testing.T) {
 	base := inkan.CertificateRequest{Name: "a", Identifiers: testkit.IDs("a.example", "b.example"), CAs: []string{"le"}, Account: "default", KeyTypes: []inkan.KeyType{inkan.ECDSAP256}}
-	ask := base.Ask("le", inkan.ECDSAP256)
+	ask := base.OrderHash("le", inkan.ECDSAP256)
 	for what, c := range map[string]struct {
 		edit func(r *inkan.CertificateRequest)
 		same bool
@@ -321,11 +321,11 @@ func TestAsk(t *testing.T) {
 	} {
 		r := base
 		c.edit(&r)
-		if got := r.Ask("le", inkan.ECDSAP256) == ask; got != c.same {
+		if got := r.OrderHash("le", inkan.ECDSAP256) == ask; got != c.same {
 			t.Errorf("%s: the same ask %v, want %v", what, got, c.same)
 		}
 	}
-	if base.Ask("other", inkan.ECDSAP256) == ask || base.Ask("le", inkan.RSA2048) == ask {
+	if base.OrderHash("other", inkan.ECDSAP256) == ask || base.OrderHash("le", inkan.RSA2048) == ask {
 		t.Error("CA or key type are not in the ask")
 	}
 }

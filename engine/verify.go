@@ -50,7 +50,6 @@ func (m *Manager) Verify(ctx context.Context, repair bool) ([]Finding, error) {
 			return v.found, err
 		}
 	}
-	v.strayDues()
 	err := v.hostRecords(ctx)
 	return v.found, err
 }
@@ -334,15 +333,6 @@ func (v *verifier) orders(ctx context.Context, name string, st state.Record[inka
 		v.add(Finding{Severity: Leftover, Name: name, Key: st.Key, What: "an order whose process died; the next run goes on with it"}, nil)
 	}
 	return nil
-}
-
-// strayDues names due entries of certificates that nothing else speaks of.
-func (v *verifier) strayDues() {
-	for _, name := range slices.Sorted(maps.Keys(v.dues)) {
-		if !v.names[name] {
-			v.add(Finding{Severity: Leftover, Name: name, Key: v.dues[name][0], What: "a due entry of an unknown certificate"}, nil)
-		}
-	}
 }
 
 // hostRecords checks what belongs to this machine.

@@ -143,7 +143,7 @@ func TestF06Everything(t *testing.T) {
 					t.Errorf("%s: no version in force (%v)", name, err)
 					continue
 				}
-				if p := o.Version.Pairs[0]; p.Ask != r.Ask("model", p.KeyType) {
+				if p := o.Version.Pairs[0]; p.OrderHash != r.OrderHash("model", p.KeyType) {
 					t.Errorf("%s: %v is in force, %v was asked for last", name, o.Version.Identifiers, r.Identifiers)
 				}
 				if len(o.Orders) != 0 || o.State.Lease != nil || o.State.Running != "" {

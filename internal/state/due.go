@@ -18,7 +18,7 @@ const (
 	CertQueue = FamilyDue + "cert/" // in the Store
 	HostQueue = FamilyDue + "host/" // in the Host store; an entry names the certificate, whatever the target
 
-	dueShard = "0/" // the only one that is written; any is understood
+	dueShard = "0/" // the only one that is written and listed; keys of others are parsed
 	dueStamp = "20060102/15/0405"
 )
 

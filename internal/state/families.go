@@ -70,7 +70,7 @@ func Families() []Family {
 			record: as(func() any { return new(inkan.AccountRecord) })},
 		{Name: FamilyLimits, Store: InStore, Pattern: "<ca>/...", Holds: "one token bucket; absent means full", Lives: "for ever",
 			Loss: Rebuilt, record: as(func() any { return new(Bucket) })},
-		{Name: FamilyDue, Store: InStore, Pattern: "cert/<shard>/<yyyymmdd>/<hh>/<mmss>-<name>-<8 hex>", Holds: "ordered index of what to look at; the shard is `0`, and any is read", Lives: "until it is met",
+		{Name: FamilyDue, Store: InStore, Pattern: "cert/<shard>/<yyyymmdd>/<hh>/<mmss>-<name>-<8 hex>", Holds: "ordered index of what to look at; the shard is `0`; keys of another are known and left alone", Lives: "until it is met",
 			Loss: Rebuilt, record: as(func() any { return new(struct{}) }), certificate: dueName(CertQueue)},
 		{Name: FamilyEvents, Store: InStore, Pattern: "<yyyymmdd>/<hhmmss.mmm>-<id>_<kind>_<name>", Holds: "history, created once; the time is that of the fact, so a repeat after a crash is the same key", Lives: "for ever, so far",
 			Read: true, Loss: Forgotten, record: as(func() any { return new(inkan.Event) })},

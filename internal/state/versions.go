@@ -19,7 +19,7 @@ type CertValue struct {
 	Chains      []string           `json:"chains"` // PEM, leaf first; the CA's default first
 	KeyType     inkan.KeyType      `json:"key_type"`
 	Identifiers []inkan.Identifier `json:"identifiers"`
-	Ask         string             `json:"ask"`
+	OrderHash   string             `json:"ask"`
 	CA          string             `json:"ca"`
 	Account     string             `json:"account"`
 	Source      string             `json:"source"`
@@ -56,7 +56,7 @@ func (cv *CertValue) pair(key string) (*Pair, error) {
 	if len(cv.Chains) == 0 {
 		return nil, damaged(key, "it holds no chain")
 	}
-	p := &Pair{Pair: inkan.Pair{KeyType: cv.KeyType, Ask: cv.Ask, CA: cv.CA, Account: cv.Account, Source: cv.Source}, Identifiers: cv.Identifiers}
+	p := &Pair{Pair: inkan.Pair{KeyType: cv.KeyType, OrderHash: cv.OrderHash, CA: cv.CA, Account: cv.Account, Source: cv.Source}, Identifiers: cv.Identifiers}
 	for _, c := range cv.Chains {
 		p.Chains = append(p.Chains, []byte(c))
 	}
