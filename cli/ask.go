@@ -28,7 +28,7 @@ func (a *app) askIssue(ctx context.Context, r *requestFlags, f *pflag.FlagSet) (
 	if err != nil {
 		return nil, err
 	}
-	if len(r.ways) == 0 && !r.noValidation {
+	if len(r.proofFlags) == 0 && !r.noValidation {
 		if err := askValidation(q, r, wildcard); err != nil {
 			return nil, err
 		}
@@ -59,7 +59,7 @@ func askValidation(q *term.Asker, r *requestFlags, wildcard bool) error {
 	if wildcard {
 		q.Say("\nFor a wildcard the CA looks into the DNS for a TXT record. You are told which,\n" +
 			"now and at each renewal. A solver in the configuration file does it alone.\n")
-		r.ways = []way{{flagManual, "dns"}}
+		r.proofFlags = []proofFlag{{flagManual, "dns"}}
 		return nil
 	}
 	q.Say("\nThe CA wants to see that the names are yours.\n" +
@@ -78,11 +78,11 @@ func askValidation(q *term.Asker, r *requestFlags, wildcard bool) error {
 	}
 	switch answer {
 	case "2":
-		r.ways = []way{{flagStandalone, ":80"}}
+		r.proofFlags = []proofFlag{{flagStandalone, ":80"}}
 	case "3":
-		r.ways = []way{{flagTLSALPN, ":443"}}
+		r.proofFlags = []proofFlag{{flagTLSALPN, ":443"}}
 	case "4":
-		r.ways = []way{{flagManual, "dns"}}
+		r.proofFlags = []proofFlag{{flagManual, "dns"}}
 	default:
 		dir, err := q.Ask("Its document root:", "/var/www/html", func(s string) error {
 			if info, err := os.Stat(s); err != nil || !info.IsDir() {
@@ -93,7 +93,7 @@ func askValidation(q *term.Asker, r *requestFlags, wildcard bool) error {
 		if err != nil {
 			return err
 		}
-		r.ways = []way{{flagWebroot, dir}}
+		r.proofFlags = []proofFlag{{flagWebroot, dir}}
 	}
 	return nil
 }
@@ -167,7 +167,7 @@ func (r *requestFlags) commandLine(names []string, n int) string {
 		flag("email", e)
 	}
 	words = append(words, "--agree-tos")
-	for _, w := range r.ways {
+	for _, w := range r.proofFlags {
 		flag(w.flag, w.value)
 	}
 	if r.noValidation {

@@ -24,7 +24,7 @@ type requestFlags struct {
 	eabKeyID, eabKey string
 	eabAlg           string
 
-	ways         []way // in the order in which they were given
+	proofFlags   []proofFlag // in the order in which they were given
 	noValidation bool
 
 	name           string

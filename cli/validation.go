@@ -19,22 +19,22 @@ import (
 // How control over names is shown, as the command line says it: each flag is
 // one way, and their order is the order in which they are tried.
 
-// way is one of the flags of validation with its value.
-type way struct{ flag, value string }
+// proofFlag is one of the flags of validation with its value.
+type proofFlag struct{ flag, value string }
 
-// wayFlag is a flag that may be given several times and among others of its
+// proofFlagValue is a flag that may be given several times and among others of its
 // like; their order is kept.
-type wayFlag struct {
-	ways *[]way
-	flag string
+type proofFlagValue struct {
+	flags *[]proofFlag
+	flag  string
 }
 
-func (f wayFlag) Set(s string) error {
-	*f.ways = append(*f.ways, way{f.flag, s})
+func (f proofFlagValue) Set(s string) error {
+	*f.flags = append(*f.flags, proofFlag{f.flag, s})
 	return nil
 }
-func (f wayFlag) Type() string   { return "string" }
-func (f wayFlag) String() string { return "" }
+func (f proofFlagValue) Type() string   { return "string" }
+func (f proofFlagValue) String() string { return "" }
 
 // The flags of validation. An address may be left out.
 const (
@@ -52,7 +52,7 @@ func listenFlags() map[string]string {
 
 // addValidation adds the flags that say how control is shown.
 func (r *requestFlags) addValidation(f *pflag.FlagSet) {
-	add := func(flag, usage string) { f.Var(wayFlag{&r.ways, flag}, flag, usage) }
+	add := func(flag, usage string) { f.Var(proofFlagValue{&r.proofFlags, flag}, flag, usage) }
 	add(flagWebroot, "show control by files below `DIR`, the document root of a running web server")
 	add(flagStandalone, "show control by Inkan's own web server at `ADDR` (without one, port 80)")
 	add(flagTLSALPN, "show control by Inkan's own TLS server at `ADDR` (without one, port 443)")
@@ -64,21 +64,21 @@ func (r *requestFlags) addValidation(f *pflag.FlagSet) {
 	f.BoolVar(&r.noValidation, "no-validation", false, "show no control over the names: the CA has validated them for the account already")
 }
 
-// applyValidation puts the ways that were given into req.
+// applyValidation puts the flags of validation into req.
 func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.CertificateRequest, fresh bool) error {
 	switch {
-	case r.noValidation && len(r.ways) > 0:
-		return usageError{fmt.Errorf("--no-validation excludes --%s", r.ways[0].flag)}
+	case r.noValidation && len(r.proofFlags) > 0:
+		return usageError{fmt.Errorf("--no-validation excludes --%s", r.proofFlags[0].flag)}
 	case r.noValidation:
 		req.Validations = nil
 		return nil
-	case fresh && len(r.ways) == 0 && len(req.Validations) == 0:
+	case fresh && len(r.proofFlags) == 0 && len(req.Validations) == 0:
 		return usageError{errors.New("how shall control over the names be shown? give --webroot DIR (a web server runs already), --standalone (none runs on port 80), --tls-alpn (none runs on port 443), --solver NAME (of the configuration file), --manual dns (by hand) or --no-validation (the CA knows already)")}
-	case len(r.ways) == 0:
+	case len(r.proofFlags) == 0:
 		return nil
 	}
 	var list []inkan.Validation
-	for _, w := range r.ways {
+	for _, w := range r.proofFlags {
 		v, err := a.validation(ctx, w)
 		if err != nil {
 			return err
@@ -100,7 +100,7 @@ func (a *app) applyValidation(ctx context.Context, r *requestFlags, req *inkan.C
 
 // validation records what a flag says and opens the solver, so that what is
 // wrong with it is told before anything is asked.
-func (a *app) validation(ctx context.Context, w way) (inkan.Validation, error) {
+func (a *app) validation(ctx context.Context, w proofFlag) (inkan.Validation, error) {
 	var none inkan.Validation
 	switch w.flag {
 	case flagWebroot:

@@ -170,7 +170,7 @@ func (m *Manager) hints(ctx context.Context, name string, had, have []inkan.Iden
 	for _, id := range have {
 		if !slices.Contains(had, id) {
 			writing.Go(func() error {
-				_, err := state.CreateOnce(ctx, m.Store, state.HintKey(id, name), name, "hint")
+				_, err := state.CreateOnce(ctx, m.Store, state.NameIndexKey(id, name), name, "hint")
 				return err
 			})
 		}
@@ -178,7 +178,7 @@ func (m *Manager) hints(ctx context.Context, name string, had, have []inkan.Iden
 	errs := []error{writing.Wait()}
 	for _, id := range had {
 		if !slices.Contains(have, id) {
-			errs = append(errs, m.Store.Delete(ctx, state.HintKey(id, name)))
+			errs = append(errs, m.Store.Delete(ctx, state.NameIndexKey(id, name)))
 		}
 	}
 	return errors.Join(errs...)

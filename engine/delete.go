@@ -121,7 +121,7 @@ func (m *Manager) deleteVersions(ctx context.Context, name string) error {
 		values = append(values, key)
 		if cv, err := state.Load[state.CertValue](ctx, m.Store, key); err == nil && strings.HasSuffix(key, "/cert") {
 			for _, id := range cv.Value.Identifiers {
-				keys = append(keys, state.HintKey(id, name))
+				keys = append(keys, state.NameIndexKey(id, name))
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func loadedCertificates(tb testing.TB, names int) (c *Certificates, hellos []*tl
 	for i := range names {
 		name := fmt.Sprintf("host%05d.example.com", i)
 		publishFor(tb, s, ca, testkit.Key(tb, inkan.ECDSAP256), name, 1, now, name)
-		prefix := state.HintsPrefix(inkan.Identifier{Type: inkan.DNS, Value: name})
+		prefix := state.NameIndexPrefix(inkan.Identifier{Type: inkan.DNS, Value: name})
 		index[prefix] = []string{prefix + name}
 		hellos = append(hellos, &tls.ClientHelloInfo{ServerName: name})
 	}

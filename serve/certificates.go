@@ -301,7 +301,7 @@ func (c *Certificates) findPairs(ctx context.Context, id inkan.Identifier) (*tls
 	best := &tlsPairs{}
 	var errs []error
 	for _, want := range candidates {
-		prefix := state.HintsPrefix(want)
+		prefix := state.NameIndexPrefix(want)
 		for key, err := range c.Store.List(ctx, prefix, "") {
 			if err != nil {
 				errs = append(errs, fmt.Errorf("listing %s: %w", prefix, err))

@@ -149,7 +149,7 @@ func TestHintsAreHints(t *testing.T) {
 	ctx := t.Context()
 	s.publish("a", 1, "a.example")
 	for _, liar := range []string{"a", "nobody", "../x"} {
-		s.s.Set(state.HintsPrefix(inkan.Identifier{Type: inkan.DNS, Value: "b.example"})+liar, []byte("x"))
+		s.s.Set(state.NameIndexPrefix(inkan.Identifier{Type: inkan.DNS, Value: "b.example"})+liar, []byte("x"))
 	}
 	if got := s.leaf(sni("b.example")); got != ErrNoCertificate.Error() {
 		t.Errorf("a lying hint: %s", got)

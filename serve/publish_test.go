@@ -36,7 +36,7 @@ func publishFor(t testing.TB, s inkan.Store, ca *testsign.CA, key *inkan.Private
 		t.Fatal(err)
 	}
 	for _, id := range cv.Identifiers {
-		if _, err := state.CreateOnce(ctx, s, state.HintKey(id, name), name, "hint"); err != nil {
+		if _, err := state.CreateOnce(ctx, s, state.NameIndexKey(id, name), name, "hint"); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -79,7 +79,7 @@ func TestFamilies(t *testing.T) {
 		{InStore, v.Key(inkan.ECDSAP256), name, &inkan.StoredKey{Form: inkan.PlainKey}},
 		{InStore, v.SealedKey(inkan.ECDSAP256, Sum(nil)), name, &inkan.StoredKey{Form: "age"}},
 		{InStore, CurrentKey(name), name, inkan.Current{}},
-		{InStore, HintKey(inkan.Identifier{Type: inkan.DNS, Value: name}, name), "", name},
+		{InStore, NameIndexKey(inkan.Identifier{Type: inkan.DNS, Value: name}, name), "", name},
 		{InStore, AccountKey("ca", "default"), "", inkan.AccountRecord{}},
 		{InStore, inkan.LimitKey("ca", "default", "orders"), "", Bucket{}},
 		{InStore, DueKey(CertQueue, at, name), name, struct{}{}},

@@ -80,10 +80,10 @@ func (v VersionID) SealedKey(kt inkan.KeyType, sum string) string {
 	return v.Key(kt) + "-" + sum[:min(16, len(sum))]
 }
 
-// HintsPrefix is what the keys of the hints for an identifier begin with; the
+// NameIndexPrefix is what the keys of the hints for an identifier begin with; the
 // name of a certificate follows. "*." is written "_." and ":" is written "-", as
 // in certificate names.
-func HintsPrefix(id inkan.Identifier) string {
+func NameIndexPrefix(id inkan.Identifier) string {
 	element := strings.ReplaceAll(id.Value, ":", "-")
 	if base, ok := strings.CutPrefix(id.Value, "*."); ok {
 		element = "_." + base
@@ -91,8 +91,8 @@ func HintsPrefix(id inkan.Identifier) string {
 	return FamilyNames + element + "/"
 }
 
-// HintKey leads from an identifier to a certificate name.
-func HintKey(id inkan.Identifier, name string) string { return HintsPrefix(id) + name }
+// NameIndexKey leads from an identifier to a certificate name.
+func NameIndexKey(id inkan.Identifier, name string) string { return NameIndexPrefix(id) + name }
 
 // AccountKey is the key of an account at a CA.
 func AccountKey(ca, account string) string { return FamilyAccounts + ca + "/" + account }

@@ -16,7 +16,7 @@ func TestD12KeyBounds(t *testing.T) {
 	event := version.ID + "-" + Sum([]byte(name))[:8] + "-4294967295-100000" // target, n, attempts
 	for _, key := range []string{
 		RequestKey(name), StateKey(name), CurrentKey(name), OrderKey(name, NewID(), inkan.ECDSAP256), VersionID{name, 9999999999, NewID()}.Cert(inkan.ECDSAP384), VersionID{name, 1, NewID()}.SealedKey(inkan.RSA4096, Sum(nil)),
-		HintKey(host, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "2001:db8:1:2:3:4:5:6"}, name), HintKey(inkan.Identifier{Type: inkan.IP, Value: "::1"}, name), AccountKey(name, name), EventKey(inkan.Event{At: at, ID: event, Kind: inkan.EventDeployFailed, Name: name}),
+		NameIndexKey(host, name), NameIndexKey(inkan.Identifier{Type: inkan.IP, Value: "2001:db8:1:2:3:4:5:6"}, name), NameIndexKey(inkan.Identifier{Type: inkan.IP, Value: "::1"}, name), AccountKey(name, name), EventKey(inkan.Event{At: at, ID: event, Kind: inkan.EventDeployFailed, Name: name}),
 		DueKey(CertQueue, at, name), DueKey(HostQueue, at, name), DeployedKey(name, name), GivenKey(strings.Repeat("f", 64)), inkan.LimitKey(name, name, "orders"), inkan.LimitKey(name, inkan.LimitHash("x")),
 	} {
 		if err := inkan.CheckKey(key); err != nil {
@@ -25,8 +25,8 @@ func TestD12KeyBounds(t *testing.T) {
 	}
 }
 
-// FuzzHintKey: whatever is an identifier has a key, and no two have the same.
-func FuzzHintKey(f *testing.F) {
+// FuzzNameIndexKey: whatever is an identifier has a key, and no two have the same.
+func FuzzNameIndexKey(f *testing.F) {
 	for _, s := range []string{"a.example", "*.a.example", "_.a.example", "192.0.2.1", "2001:db8::1", "xn--bcher-kva.example", strings.Repeat("a", 63) + ".example"} {
 		f.Add(s, "*."+s)
 	}
@@ -34,11 +34,11 @@ func FuzzHintKey(f *testing.F) {
 		one, errA := inkan.ParseIdentifier(a)
 		other, errB := inkan.ParseIdentifier(b)
 		if errA == nil {
-			if err := inkan.CheckKey(HintKey(one, "name")); err != nil {
+			if err := inkan.CheckKey(NameIndexKey(one, "name")); err != nil {
 				t.Errorf("%q: %v", a, err)
 			}
 		}
-		if errA == nil && errB == nil && one != other && HintKey(one, "name") == HintKey(other, "name") {
+		if errA == nil && errB == nil && one != other && NameIndexKey(one, "name") == NameIndexKey(other, "name") {
 			t.Errorf("%v and %v have one key", one, other)
 		}
 	})
