@@ -119,8 +119,10 @@ func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) (busy bool, err
 		a.id = state.NewID()
 		ca, _ := nextCA(a.o, a.state.Value, now)
 		for _, kt := range a.req.KeyTypes {
-			j := state.NewJournal(a.m.Store, inkan.OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
-				OrderHash: a.req.OrderHash(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now})
+			rec := inkan.OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
+				OrderHash: a.req.OrderHash(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now}
+			a.prepareKey(&rec)
+			j := state.NewJournal(a.m.Store, rec)
 			if err := j.Create(ctx); err != nil {
 				return false, err
 			}

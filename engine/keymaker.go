@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/inkan-acme/inkan"
@@ -39,6 +40,27 @@ func (k *keyMaker) csr(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return der, nil
+}
+
+// prepareKey puts key and CSR into a journal that is about to be created, which
+// spares a write later. It does so only where that takes no time: a key of an
+// elliptic curve that is new and stored as it is. The rest is left to csr.
+func (a *attempt) prepareKey(rec *inkan.OrderRecord) {
+	policy := a.req.Key.Mode
+	if a.req.CSR != nil || a.m.SealKey != nil || slices.Contains([]inkan.KeyType{inkan.RSA2048, inkan.RSA3072, inkan.RSA4096}, rec.KeyType) || policy != "" && policy != inkan.KeyNew {
+		return
+	}
+	key, err := inkan.GenerateKey(rec.KeyType)
+	if err != nil {
+		return // csr tells of it
+	}
+	stored, err := inkan.StorePlain(key)
+	if err != nil {
+		return
+	}
+	if der, err := inkan.NewCSR(key, rec.Identifiers); err == nil {
+		rec.Key, rec.CSR = stored, der
+	}
 }
 
 // key follows the key policy.
