@@ -10,7 +10,10 @@ import (
 // Deploy returns when the target has accepted the version. It is idempotent:
 // the same Deployment twice leaves the same result. It never harms the version
 // that is in place: on an error, and after a crash at any moment, the target
-// serves Deployment.Previous or Deployment.Version, whole.
+// serves Deployment.Previous or Deployment.Version, whole. When ctx has ended
+// before the call, it changes nothing and returns the error of ctx. A Deployment
+// without Version is an error of kind Bug. The Receipt is JSON; the same
+// Deployment gives the same one.
 // The caller retries. Deploy may be called concurrently for different
 // certificates.
 type Deployer interface {

@@ -10,7 +10,8 @@ import (
 // values at a name are kept: AddTXT adds exactly these values, RemoveTXT
 // removes exactly these. To add a value that is there, or remove one that is
 // absent, is success. A change is durable when the host has accepted it; the world
-// sees it only after Wait or a propagation check. The caller retries. The methods
+// sees it only after Wait or a propagation check. When ctx has ended before a call,
+// it changes nothing and returns the error of ctx. The caller retries. The methods
 // may be called concurrently.
 type DNSProvider interface {
 	AddTXT(ctx context.Context, zone string, records []TXT) error

@@ -94,6 +94,9 @@ func (r *CertificateRequest) Check() error {
 	if len(r.CAs) == 0 {
 		return fail("no CA is named")
 	}
+	if r.Account == "" {
+		return fail("no account is named")
+	}
 	for _, n := range slices.Concat(r.CAs, []string{r.Account}, r.Targets) {
 		if err := CheckName(n); err != nil {
 			return err

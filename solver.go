@@ -20,7 +20,8 @@ import (
 // that it works in another process and after a crash. It may be called twice: to
 // remove what is absent is success.
 //
-// The caller retries. All methods may be called concurrently, also for challenges
+// When ctx has ended before a call, Present shows nothing and returns the error of
+// ctx. The caller retries. All methods may be called concurrently, also for challenges
 // of different orders at the same name.
 type Solver interface {
 	Present(ctx context.Context, challenges []Challenge) ([]Undo, error)

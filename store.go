@@ -51,7 +51,7 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // second one, the Host store. A Store keeps exact bytes and knows nothing of
 // what they mean.
 //
-// Keys are slash-separated paths of the bytes a-z 0-9 . _ - (and A-Z in the
+// Keys (internal/state/families.go lists them) are slash-separated paths of the bytes a-z 0-9 . _ - (and A-Z in the
 // tokens of challenges), at most 1,024 bytes, each element at most 255 and
 // never "", "." or "..". No key is a directory of another key. [CheckKey] tells.
 // A Store takes values of up to [MaxValue] bytes at least.
@@ -63,6 +63,8 @@ var ErrConflict = errors.New("the value was changed by somebody else")
 // if its writer died before its Put returned.
 // Consistent: a Get or Put that begins after a Put returned sees that value.
 // A List that begins after a Put returned shows the key.
+// Cancellation: when ctx has ended before a call, it changes nothing and returns
+// the error of ctx.
 // Retries: the caller retries. A Store never repeats a conditional write.
 // Concurrency: any number of processes may call all methods concurrently.
 // Errors: Get returns fs.ErrNotExist (errors.Is) for a missing key and any other

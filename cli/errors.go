@@ -94,8 +94,21 @@ func (a *app) printFailure(f failure) {
 		a.TellErr(term.Yellow, "hint:", a.InWords(ctx, h))
 	}
 	if !f.next.IsZero() {
-		a.TellErr(term.Yellow, "next:", fmt.Sprintf("the next try is %s; inkan renew --name %s tries now", term.Instant(f.next, time.Now()), f.name))
+		a.TellErr(term.Yellow, "next:", nextWords(f, time.Now()))
 	}
+}
+
+// nextWords says when the next try is. Before that nobody may try again if the CA
+// asked us to wait.
+func nextWords(f failure, now time.Time) string {
+	text := "the next run tries again"
+	if f.next.After(now) {
+		text = "the next try is " + term.Instant(f.next, now)
+	}
+	if errors.Is(f.err, inkan.RateLimited) {
+		return text
+	}
+	return text + "; inkan renew --name " + f.name + " tries now"
 }
 
 type jsonError struct {

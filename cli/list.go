@@ -62,7 +62,7 @@ func (a *app) list(ctx context.Context) error {
 			return err
 		}
 	} else {
-		a.sayList(all, now)
+		a.sayList(ctx, all, now)
 	}
 	if len(damaged) > 0 {
 		return damaged
@@ -114,7 +114,17 @@ func (a *app) summaryOf(ctx context.Context, m *engine.Manager, name string, now
 	return &s
 }
 
-func (a *app) sayList(all []summary, now time.Time) {
+// sayHints tells what to do about a certificate that fails.
+func (a *app) sayHints(ctx context.Context, s summary) {
+	if s.Status != engine.StatusFailing || s.LastError == nil {
+		return
+	}
+	for _, h := range s.LastError.Hints {
+		a.Paragraph("  ", "hint: "+a.InWords(ctx, h))
+	}
+}
+
+func (a *app) sayList(ctx context.Context, all []summary, now time.Time) {
 	if len(all) == 0 {
 		a.Say("there are no certificates yet; inkan issue gets the first")
 		return
@@ -148,8 +158,13 @@ func (a *app) sayList(all []summary, now time.Time) {
 		}
 		a.Say("%s: %s", a.Paint(term.Bold, s.Name), a.Paint(statusColour(s.Status), string(s.Status)))
 		a.Paragraph("  ", s.Reason)
+		a.sayHints(ctx, s)
 		if s.Status == engine.StatusFailing && !s.Next.IsZero() {
-			a.Say("  next try %s", term.Instant(s.Next, now))
+			if s.Next.After(now) {
+				a.Say("  next try %s", term.Instant(s.Next, now))
+			} else {
+				a.Say("  the next run tries again")
+			}
 		}
 	}
 }

@@ -55,7 +55,13 @@ func (a *app) findPlugins(args []string) ([]plug.KindInfo, error) {
 		i = slices.Index(names, strings.TrimSuffix(args[0], "s")) // solvers:, as in the configuration file
 	}
 	if i < 0 {
-		return nil, inkan.Errorf(inkan.Operator, "plug-ins", "%s", plug.Unknown("kind", args[0], names))
+		err := inkan.Errorf(inkan.Operator, "plug-ins", "%s", plug.Unknown("kind", args[0], names))
+		for _, k := range kinds {
+			if slices.ContainsFunc(k.Plugins, func(p plug.PluginInfo) bool { return p.Name == args[0] }) {
+				err = err.WithHint("inkan plugins %s %s describes the %s of this name", k.Kind, args[0], k.Kind)
+			}
+		}
+		return nil, err
 	}
 	kind := kinds[i]
 	if len(args) == 1 {

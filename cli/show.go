@@ -170,6 +170,7 @@ func (a *app) sayDetails(ctx context.Context, d *details, o *engine.Observed, no
 	a.Say("%s  %s", a.Paint(term.Bold, d.Name), a.Paint(statusColour(d.Status), string(d.Status)))
 	if d.Status != engine.StatusOK {
 		a.Paragraph("  ", d.Reason)
+		a.sayHints(ctx, d.summary)
 	}
 	if r := o.Request; r != nil {
 		a.sayRequest(ctx, d, r)

@@ -32,7 +32,7 @@ type FilesConfig struct {
 	Mode     plug.Mode         `json:"mode" help:"permissions of files with a private key" default:"0600"`
 	CertMode plug.Mode         `json:"cert_mode" help:"permissions of files without" default:"0644"`
 	DirMode  plug.Mode         `json:"dir_mode" help:"permissions of new directories" default:"0755"`
-	Keep     int               `json:"keep" help:"how many versions stay on disk" default:"5"`
+	Keep     int               `json:"keep" help:"how many versions stay on disk; what is younger than a minute stays besides" default:"5"`
 }
 
 // Check refuses what the tags cannot.

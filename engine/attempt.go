@@ -289,7 +289,7 @@ func (a *attempt) pair(ctx context.Context, j *state.Journal) (*state.Pair, erro
 		return nil, err
 	}
 	a.asked = true
-	issuer, err := a.m.Issuer(ctx, rec.CA, rec.Account)
+	issuer, err := a.m.issuer(ctx, rec.CA, rec.Account)
 	if err != nil {
 		return nil, err
 	}
@@ -378,11 +378,31 @@ func (a *attempt) solvers(ctx context.Context) (map[string]inkan.Solver, error) 
 	return solvers, nil
 }
 
+func (m *Manager) issuer(ctx context.Context, ca, account string) (inkan.Issuer, error) {
+	if m.Issuer == nil {
+		return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "this program knows no CA: Manager.Issuer is nil")
+	}
+	return called("CA "+ca, func() (inkan.Issuer, error) { return m.Issuer(ctx, ca, account) })
+}
+
 func (m *Manager) solver(ctx context.Context, name string) (inkan.Solver, error) {
 	if m.Solver == nil {
 		return nil, inkan.Errorf(inkan.Operator, "solver "+name, "this machine has none of this name")
 	}
-	return m.Solver(ctx, name)
+	return called("solver "+name, func() (inkan.Solver, error) { return m.Solver(ctx, name) })
+}
+
+// called calls a function that the program gave us for what it makes: a panic in
+// it, or nothing in return, fails the certificate and not the program.
+func called[T any](op string, f func() (T, error)) (v T, err error) {
+	err = guard.Call(op, func() error {
+		v, err = f()
+		return err
+	})
+	if err == nil && any(v) == nil {
+		err = inkan.Errorf(inkan.Bug, op, "the program returned nothing for it")
+	}
+	return v, err
 }
 
 // replaces returns the leaf that the order replaces: the one in force, if the

@@ -116,7 +116,7 @@ func (m *Manager) askCAsForTime(ctx context.Context, p *Plan) (corrected bool) {
 		return false
 	}
 	for _, pair := range p.doubts {
-		issuer, err := m.Issuer(ctx, pair.CA, pair.Account)
+		issuer, err := m.issuer(ctx, pair.CA, pair.Account)
 		if err != nil {
 			continue
 		}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -109,8 +110,8 @@ func (m *Manager) deployOne(ctx context.Context, d *deployment, acts *activation
 			Receipt: before.Receipt, Earlier: receiptsBefore(o, d.target), Attempt: next.Attempts, OpenKey: m.OpenKey})
 		return err
 	})
-	if err == nil && len(d.receipt) > inkan.MaxReceipt {
-		err = inkan.Errorf(inkan.Bug, "the receipt of target "+d.target, "it has %d bytes; at most %d are allowed", len(d.receipt), inkan.MaxReceipt)
+	if err == nil {
+		err = checkReceipt(d.target, d.receipt)
 	}
 	act, _ := t.Deployer.(inkan.Activator)
 	if err == nil && act != nil && act.ActivationKey() != "" {
@@ -155,15 +156,31 @@ func receiptsBefore(o *Observed, target string) []inkan.TargetReceipt {
 	return rs
 }
 
+// checkReceipt refuses a receipt that cannot be kept.
+func checkReceipt(target string, r inkan.Receipt) error {
+	op := "the receipt of target " + target
+	switch {
+	case len(r) > inkan.MaxReceipt:
+		return inkan.Errorf(inkan.Bug, op, "it has %d bytes; at most %d are allowed", len(r), inkan.MaxReceipt)
+	case len(r) > 0 && !json.Valid(r):
+		return inkan.Errorf(inkan.Bug, op, "it is not JSON")
+	}
+	return nil
+}
+
 // conclude records how a deployment ended. Recording must not be lost to a
 // cancellation.
 func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) error {
+	interrupted := cause != nil && ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	now, name := m.now(), d.o.Name
 	next := d.rec.Value
 	token := next.Lease.Token
 	next.Lease, next.At = nil, now
+	if interrupted {
+		return errors.Join(cause, m.interrupted(ctx, d, next, token))
+	}
 	e := inkan.Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.o.Version.ID, state.Sum([]byte(d.target))[:8], next.Want, next.Attempts), At: now, Name: name, N: next.Want, Target: d.target}
 	if cause == nil {
 		next.Status, next.Accepted, next.Version = inkan.DeployAccepted, next.Want, d.o.Version.Dir()
@@ -192,6 +209,20 @@ func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) erro
 		d.c.hostDue = nil
 	}
 	return errors.Join(cause, err)
+}
+
+// interrupted records that this program was asked to end in the middle of a
+// deployment. The target did not fail, so the next run repeats it at once.
+func (m *Manager) interrupted(ctx context.Context, d *deployment, next inkan.Deployed, token string) error {
+	next.Attempts, next.Next = max(0, next.Attempts-1), time.Time{}
+	if err := state.PutDue(ctx, m.Host, state.DueKey(state.HostQueue, m.now(), d.o.Name)); err != nil {
+		return err
+	}
+	if err := d.rec.Save(ctx, m.Host, next); err != nil {
+		return err
+	}
+	m.leases.forget(token)
+	return nil
 }
 
 // deployRetry treats every failure as temporary: a target may recover by itself.

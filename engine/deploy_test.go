@@ -303,6 +303,67 @@ func (bigReceipt) Deploy(context.Context, inkan.Deployment) (inkan.Receipt, erro
 	return inkan.Receipt(`"` + strings.Repeat("x", inkan.MaxReceipt) + `"`), nil
 }
 
+// badReceipt is a target whose receipt is not JSON.
+type badReceipt struct{ *fakeTarget }
+
+func (d *badReceipt) Deploy(ctx context.Context, dep inkan.Deployment) (inkan.Receipt, error) {
+	_, err := d.fakeTarget.Deploy(ctx, dep)
+	return inkan.Receipt("put there"), err
+}
+
+// TestReceiptNotJSON: the target failed, and is told by its name.
+func TestReceiptNotJSON(t *testing.T) {
+	w, m, _ := start(t)
+	withTargets(m, map[string]*engine.Target{"there": {Deployer: &badReceipt{&fakeTarget{name: "there", log: &[]string{}}}}})
+	err := issue(t.Context(), m, w.req)
+	if inkan.KindOf(err) != inkan.Bug || !strings.Contains(err.Error(), "the receipt of target there: it is not JSON") {
+		t.Errorf("got %v", err)
+	}
+	if d := w.deployed(m, "there"); d.Status != inkan.DeployFailed || d.LastError == nil {
+		t.Errorf("on record: %+v", d)
+	}
+}
+
+// interruptible is a target in which the program is asked to end.
+type interruptible struct {
+	*fakeTarget
+	end context.CancelFunc
+}
+
+func (d *interruptible) Deploy(ctx context.Context, dep inkan.Deployment) (inkan.Receipt, error) {
+	if d.end != nil {
+		d.end()
+		return nil, ctx.Err()
+	}
+	return d.fakeTarget.Deploy(ctx, dep)
+}
+
+// TestDeployInterrupted: who is asked to end in the middle of a deployment has
+// not seen the target fail. The next run repeats it at once.
+func TestDeployInterrupted(t *testing.T) {
+	w, m, _ := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	target := &interruptible{&fakeTarget{name: "there", log: &[]string{}}, cancel}
+	withTargets(m, map[string]*engine.Target{"there": {Deployer: target}})
+	if err := issue(ctx, m, w.req); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if d := w.deployed(m, "there"); d.Status != inkan.DeployPending || d.LastError != nil || d.Lease != nil || d.Attempts != 0 {
+		t.Errorf("on record: %+v", d)
+	}
+	if kinds := events(t, m); slices.Contains(kinds, string(inkan.EventDeployFailed)) {
+		t.Errorf("events %v", kinds)
+	}
+	if s := w.observed(m).Status(w.now()); s.Word != engine.StatusDeploying {
+		t.Errorf("status %+v", s)
+	}
+	target.end = nil
+	must(t, renew(t.Context(), m))
+	if d := w.deployed(m, "there"); d.Status != inkan.DeployAccepted {
+		t.Errorf("after the next run: %+v", d)
+	}
+}
+
 // TestTargetBroken: a target that cannot be opened is reported and does not touch
 // the certificate.
 func TestTargetBroken(t *testing.T) {

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,40 @@ func TestC30PanicInDeployer(t *testing.T) {
 			must(t, renew(t.Context(), m))
 			if d := w.deployed(m, "there"); d.Status != inkan.DeployAccepted {
 				t.Errorf("afterwards: %+v", d)
+			}
+		})
+	}
+}
+
+// TestC30CallbacksOfTheProgram: what the program gives the Manager may panic or
+// return nothing. The certificate fails, and who is to blame is told.
+func TestC30CallbacksOfTheProgram(t *testing.T) {
+	panics := func() { panic("out of its mind") }
+	for what, c := range map[string]struct {
+		change func(*engine.Manager)
+		want   string
+	}{
+		"no Issuer": {func(m *engine.Manager) { m.Issuer = nil }, "Manager.Issuer is nil"},
+		"Issuer panics": {func(m *engine.Manager) {
+			m.Issuer = func(context.Context, string, string) (inkan.Issuer, error) { panics(); return nil, nil }
+		}, "it panicked: out of its mind"},
+		"Issuer returns nothing": {func(m *engine.Manager) {
+			m.Issuer = func(context.Context, string, string) (inkan.Issuer, error) { return nil, nil }
+		}, "the program returned nothing for it"},
+		"Solver panics": {func(m *engine.Manager) {
+			m.Solver = func(context.Context, string) (inkan.Solver, error) { panics(); return nil, nil }
+		}, "it panicked: out of its mind"},
+		"Target panics": {func(m *engine.Manager) {
+			m.Target = func(context.Context, string) (*engine.Target, error) { panics(); return nil, nil }
+		}, "it panicked: out of its mind"},
+		"Progress panics": {func(m *engine.Manager) { m.Progress = func(engine.Progress) { panics() } }, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w, m, _ := start(t)
+			c.change(m)
+			err := issue(t.Context(), m, w.req)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
 	}

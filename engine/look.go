@@ -70,7 +70,7 @@ func (m *Manager) tellNoAdvice(ctx context.Context, o *Observed, ari inkan.ARISt
 }
 
 func (m *Manager) renewalInfo(ctx context.Context, p *inkan.Pair) (*inkan.RenewalInfo, error) {
-	issuer, err := m.Issuer(ctx, p.CA, p.Account)
+	issuer, err := m.issuer(ctx, p.CA, p.Account)
 	if err != nil {
 		return nil, err
 	}

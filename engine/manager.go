@@ -7,19 +7,22 @@ import (
 	"time"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 )
 
 // Manager carries plans out: it reads what the Store holds, decides with
 // [PlanCertificate] and does the work. Fill in the exported fields and do not
 // change them afterwards. All methods may be called concurrently.
 type Manager struct {
-	// Store is shared by everybody who works on the same certificates.
+	// Store is shared by everybody who works on the same certificates. It is
+	// required; of the others what a program does not need may be left out.
 	Store inkan.Store
 	// Host belongs to this machine: what is deployed here. Nil: nothing is.
 	Host inkan.Store
 
 	// Issuer returns the CA of that name with the account of that name. It is
-	// asked again for each piece of work and should answer from memory.
+	// asked again for each piece of work and should answer from memory. Without
+	// one nothing is ordered.
 	Issuer func(ctx context.Context, ca, account string) (inkan.Issuer, error)
 	// Solver returns the solver of that name.
 	Solver func(ctx context.Context, name string) (inkan.Solver, error)
@@ -79,9 +82,11 @@ func (m *Manager) log() *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-func (m *Manager) progress(name, step string) {
+func (m *Manager) progress(name, step string) { m.tell(Progress{Name: name, Step: step}) }
+
+func (m *Manager) tell(p Progress) {
 	if m.Progress != nil {
-		m.Progress(Progress{Name: name, Step: step})
+		m.logPanic(p.Name, guard.Call("progress", func() error { m.Progress(p); return nil }))
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 	"github.com/inkan-acme/inkan/internal/state"
 )
 
@@ -185,7 +186,11 @@ func (m *Manager) target(ctx context.Context, name string) (*Target, error) {
 	if m.Target == nil || m.Host == nil {
 		return nil, fs.ErrNotExist
 	}
-	t, err := m.Target(ctx, name)
+	var t *Target
+	err := guard.Call("target "+name, func() (err error) {
+		t, err = m.Target(ctx, name)
+		return err
+	})
 	if err == nil && t == nil {
 		err = fs.ErrNotExist
 	}

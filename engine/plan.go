@@ -141,7 +141,7 @@ func (d decision) planIssue() Step {
 
 	switch {
 	case d.binding(st.NotBefore):
-		return d.wait(st.NotBefore, "", "the CA asked to wait until %s", stamp(st.NotBefore))
+		return d.wait(st.NotBefore, "", "the CA must not be asked before %s", stamp(st.NotBefore))
 	case ordering && o.Abandoned:
 		return d.step(ActionResume, "the process that worked on its order died")
 	case exhausted && (ordering || needed):
@@ -192,7 +192,7 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 	case opt.Renew:
 		return ActionRenew, "asked for by --force", none
 	case o.Revoked():
-		return ActionWait, "it was revoked; issue it again with --force or delete it", none
+		return ActionWait, "it was revoked; inkan renew --force issues it again, inkan delete removes it", none
 	case !r.at.After(now) && r.byCA:
 		return ActionRenew, r.reason, none
 	case !r.at.After(now):

@@ -113,7 +113,7 @@ func TestPlanCertificate(t *testing.T) {
 		}, PlanOptions{}, []string{"renew: valid until 2026-10-31 12:00 UTC, and a third of its life is left"}},
 		{"forced", nil, force, []string{"renew: asked for by --force"}},
 		{"forced after a revocation", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, force, []string{"renew: asked for by --force"}},
-		{"revoked", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, asked, []string{"wait: it was revoked; issue it again with --force or delete it"}},
+		{"revoked", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, asked, []string{"wait: it was revoked; inkan renew --force issues it again, inkan delete removes it"}},
 		{"another one was revoked", func(o *Observed) { o.State.Revoked = []string{"ff"} }, PlanOptions{}, []string{calm}},
 
 		{"ARI look due", func(o *Observed) { o.State.ARI.Look = chainNow }, PlanOptions{}, []string{"look: asking the CA when to renew"}},
@@ -159,13 +159,13 @@ func TestPlanCertificate(t *testing.T) {
 			o.Request.CAs = []string{"zerossl"}
 		}, PlanOptions{}, []string{"issue: another CA is wanted (zerossl)"}},
 		{"A04 Retry-After holds for everybody", func(o *Observed) { failed(o); o.State.NotBefore = chainNow.Add(time.Hour) }, PlanOptions{ByPerson: true, Renew: true},
-			[]string{"wait: the CA asked to wait until 2026-11-01 13:00 UTC [+1h0m0s]"}},
+			[]string{"wait: the CA must not be asked before 2026-11-01 13:00 UTC [+1h0m0s]"}},
 		{"A04 and its order", func(o *Observed) {
 			o.State.Running = "x"
 			o.State.NotBefore = chainNow.Add(time.Hour)
 			o.Abandoned = true
 		}, asked,
-			[]string{"wait: the CA asked to wait until 2026-11-01 13:00 UTC [+1h0m0s]"}},
+			[]string{"wait: the CA must not be asked before 2026-11-01 13:00 UTC [+1h0m0s]"}},
 
 		{"running, lease dead", func(o *Observed) { o.State.Running, o.Abandoned = "x", true }, PlanOptions{}, []string{"resume: the process that worked on its order died"}},
 		{"running, lease of another", func(o *Observed) {
@@ -229,7 +229,7 @@ func TestPlanCertificate(t *testing.T) {
 			o.Targets[0].Deployed = inkan.Deployed{}
 			o.State.NotBefore = chainNow.Add(time.Hour)
 		}, PlanOptions{},
-			[]string{"deploy @web: not at target web yet", "wait: the CA asked to wait until 2026-11-01 13:00 UTC [+1h0m0s]"}},
+			[]string{"deploy @web: not at target web yet", "wait: the CA must not be asked before 2026-11-01 13:00 UTC [+1h0m0s]"}},
 	} {
 		o := planned(t)
 		if c.edit != nil {

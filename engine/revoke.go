@@ -21,7 +21,7 @@ func (m *Manager) Revoke(ctx context.Context, name string, reason inkan.Revocati
 	}
 	for i := range o.Version.Pairs {
 		p := &o.Version.Pairs[i]
-		issuer, err := m.Issuer(ctx, p.CA, p.Account)
+		issuer, err := m.issuer(ctx, p.CA, p.Account)
 		if err != nil {
 			return err
 		}

@@ -88,7 +88,7 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 // those that wait for an activation, at once for the others.
 func (m *Manager) tellDone(res *Result, acts *activations, ended bool) {
 	if m.Progress != nil && acts.waiting(res.Name, "") == ended {
-		m.Progress(Progress{Name: res.Name, Done: true, Err: res.Err})
+		m.tell(Progress{Name: res.Name, Done: true, Err: res.Err})
 	}
 }
 

@@ -88,13 +88,19 @@ func (v *verifier) records(ctx context.Context) error {
 			continue
 		}
 		name := v.file(f, key)
-		if err := v.check(ctx, v.m.Store, f, key); err != nil {
-			if _, damaged := errors.AsType[*inkan.DamagedError](err); !damaged {
-				return err
-			}
-			v.bad[key] = true
-			v.damaged(ctx, f, name, key, err)
+		err := v.check(ctx, v.m.Store, f, key)
+		if err == nil {
+			continue
 		}
+		v.bad[key] = true
+		if errors.Is(err, state.ErrNewerFormat) {
+			v.newer(name, key, err)
+			continue
+		}
+		if _, damaged := errors.AsType[*inkan.DamagedError](err); !damaged {
+			return err
+		}
+		v.damaged(ctx, f, name, key, err)
 	}
 	return nil
 }
@@ -169,10 +175,26 @@ func (v *verifier) damaged(ctx context.Context, family state.Family, name, key s
 	case family.Loss == state.Forgotten:
 		f.Repair = "set it aside; the next run does without it"
 		v.add(f, aside(remove))
-	default: // a request, a version, an account: only a backup has it
-		f.Repair = "copy it aside; restore it from a backup"
-		v.add(f, aside(func(inkan.Rev) error { return nil }))
+	case family.Loss == state.Replaced:
+		f.Repair = "set it aside; then " + family.Again
+		v.add(f, aside(remove))
+	default: // nothing here replaces it, so it stays
+		f.What += "; restore it from a backup, or inkan renew --name " + name + " gets a new certificate if it is in force"
+		v.add(f, nil)
 	}
+}
+
+// newer notes what only a newer Inkan can judge.
+func (v *verifier) newer(name, key string, err error) {
+	v.add(Finding{Severity: Broken, Name: name, Key: key, What: err.Error() + "; a newer inkan wrote it, and nothing of it is touched"}, nil)
+}
+
+// again lets the next run look at a certificate whose records were mended.
+func (v *verifier) again(ctx context.Context, name string) error {
+	if err := state.PutDue(ctx, v.m.Store, state.DueKey(state.CertQueue, v.now, name)); err != nil || v.m.Host == nil {
+		return err
+	}
+	return state.PutDue(ctx, v.m.Host, state.DueKey(state.HostQueue, v.now, name))
 }
 
 func (v *verifier) freshState(ctx context.Context, name string, rev inkan.Rev) error {
@@ -221,7 +243,7 @@ func (v *verifier) pointTo(ctx context.Context, name string, cur state.Record[in
 		return err
 	}
 	delete(v.bad, cur.Key)
-	return nil
+	return v.again(ctx, name)
 }
 
 // certificate checks all that belongs to one name and fits together.
@@ -350,25 +372,38 @@ func (v *verifier) hostRecords(ctx context.Context) error {
 			continue
 		}
 		err := v.check(ctx, v.m.Host, family, key)
+		if errors.Is(err, state.ErrNewerFormat) {
+			v.newer("", key, err)
+			continue
+		}
 		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
 			return err
+		}
+		aside := func() error {
+			if _, err := state.SetAside(ctx, v.m.Host, key); err != nil {
+				return err
+			}
+			return v.m.Host.Delete(ctx, key)
 		}
 		switch target, name, deployed := state.ParseDeployed(key); {
 		case err == nil && deployed:
 			v.deployed(ctx, key, target, name)
+		case err == nil && family.Name == state.FamilyDamaged:
+			v.add(Finding{Severity: Note, Key: key, What: "a damaged value that was set aside"}, nil)
 		case err == nil:
-		case family.Loss == state.Forgotten:
-			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; the next run does without it"}, func() error {
-				if _, err := state.SetAside(ctx, v.m.Host, key); err != nil {
+		case deployed:
+			v.add(Finding{Severity: Broken, Name: name, Key: key, What: err.Error(), Repair: "set it aside; the next run deploys again"}, func() error {
+				if err := aside(); err != nil {
 					return err
 				}
-				return v.m.Host.Delete(ctx, key)
+				return v.again(ctx, name)
 			})
+		case family.Loss == state.Forgotten:
+			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; the next run does without it"}, aside)
+		case family.Loss == state.Replaced:
+			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; then " + family.Again}, aside)
 		default:
-			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "copy it aside; give the options again"}, func() error {
-				_, err := state.SetAside(ctx, v.m.Host, key)
-				return err
-			})
+			v.add(Finding{Severity: Broken, Key: key, What: err.Error() + "; restore it from a backup, or give it again with --key-file"}, nil)
 		}
 	}
 	return nil

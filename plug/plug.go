@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/inkan-acme/inkan"
+	"github.com/inkan-acme/inkan/internal/guard"
 )
 
 // Set names every plug-in of every kind. The zero value is empty. Fill it by
@@ -59,6 +60,9 @@ func Add[T, C any](k *Kind[T], name string, build func(Env, C) (T, error)) {
 
 // AddSolver adds a solver and says which type of challenge it shows.
 func AddSolver[C any](k *Kind[inkan.Solver], name, challenge string, build func(Env, C) (inkan.Solver, error)) {
+	if !slices.Contains([]string{inkan.HTTP01, inkan.TLSALPN01, inkan.DNS01, inkan.DNSAccount01, inkan.DNSPersist01}, challenge) {
+		panic(fmt.Sprintf("plug: solver %q shows %q, which is no challenge type", name, challenge))
+	}
 	Add(k, name, build)
 	p := k.plugins[name]
 	p.challenge = challenge
@@ -121,7 +125,21 @@ func Open[T any](set *Set, k *Kind[T], env Env, name string, decode Decode) (T, 
 	if err != nil {
 		return none, err
 	}
-	return p.build(env, config)
+	return made(k.Name(), name, func() (T, error) { return p.build(env, config) })
+}
+
+// made calls the constructor of a plug-in: a fault of one is an error, so that it
+// costs those who use it and not the process.
+func made[T any](kind, name string, build func() (T, error)) (v T, err error) {
+	op := kind + " " + name
+	err = guard.Call(op, func() error {
+		v, err = build()
+		return err
+	})
+	if err == nil && any(v) == nil {
+		err = inkan.Errorf(inkan.Bug, op, "its constructor returned nothing")
+	}
+	return v, err
 }
 
 // Check decodes the options of the plug-in name and opens nothing. It returns

@@ -412,3 +412,17 @@ func FuzzDecodeJSON(f *testing.F) {
 		}
 	})
 }
+
+// TestC30Constructors: a constructor that panics or returns nothing is an error
+// that names its plug-in.
+func TestC30Constructors(t *testing.T) {
+	s := testSet()
+	Add(&s.Deployers, "mad", func(_ Env, c struct{}) (inkan.Deployer, error) { panic("out of its mind") })
+	Add(&s.Deployers, "empty", func(_ Env, c struct{}) (inkan.Deployer, error) { return nil, nil })
+	for name, want := range map[string]string{"mad": "deployer mad: it panicked: out of its mind", "empty": "deployer empty: its constructor returned nothing"} {
+		d, err := Open(s, &s.Deployers, Env{}, name, DecodeJSON([]byte("{}"), Resolver{}))
+		if d != nil || !errors.Is(err, inkan.Bug) || err.Error() != want {
+			t.Errorf("%v, %v; want %q", d, err, want)
+		}
+	}
+}

@@ -57,30 +57,3 @@ func All() *plug.Set {
 
 	return s
 }
-
-// webrootConfig holds the options of webroot.
-type webrootConfig struct {
-	_   struct{} `help:"puts the answers to http-01 challenges into the directory of a web server that runs already"`
-	Dir string   `json:"dir" help:"the web server's document root; the answers go to .well-known/acme-challenge below it" required:"true"`
-}
-
-// webroot is http-01 over a public file store. Plug-in packages do not know
-// each other, so the two meet here.
-func webroot(env plug.Env, c webrootConfig) (inkan.Solver, error) {
-	s, err := store.File(env, store.FileConfig{Dir: c.Dir, Public: true})
-	if err != nil {
-		return nil, err
-	}
-	return solve.HTTP01(env, solve.HTTP01Config{Store: plug.Ref[inkan.Store]{Value: s}})
-}
-
-// dnsAccount01Config holds the options of dns-account-01.
-type dnsAccount01Config struct {
-	_ struct{} `help:"is dns-01 with records that each account has under a name of its own, _<label>._acme-challenge; inkan dns records --delegate prints the CNAME records for it"`
-	solve.DNS01Config
-}
-
-// dnsAccount01 is dns-01 with other names, so it is the same solver.
-func dnsAccount01(env plug.Env, c dnsAccount01Config) (inkan.Solver, error) {
-	return solve.DNS01(env, c.DNS01Config)
-}

@@ -1,7 +1,7 @@
 // Custom is the inkan command with one plug-in more: a target that writes down
 // which certificate is to be seen, for a monitor to compare.
 //
-//	go run ./custom plugins fingerprint
+//	go run ./custom plugins deployer fingerprint
 //
 // In the configuration file:
 //

@@ -1,7 +1,7 @@
 // Echo is a web application on labstack/echo that obtains its certificate,
 // serves it and renews it itself.
 //
-//	go run ./examples/echo -data /var/lib/site -domain www.example.com -email ops@example.com -agree-tos
+//	go run ./echo -data /var/lib/site -domain www.example.com -email ops@example.com -agree-tos
 //
 // An Echo is an http.Handler, so everything but the handlers is as in
 // examples/nethttp, and certificates.go is the same file.

@@ -1,11 +1,11 @@
 // Nethttp is a web server that obtains its certificate, serves it and renews it
 // itself, with net/http alone.
 //
-//	go run ./examples/nethttp -data /var/lib/site -domain www.example.com -email ops@example.com -agree-tos
+//	go run ./nethttp -data /var/lib/site -domain www.example.com -email ops@example.com -agree-tos
 //
 // Against a test CA on this machine, such as Pebble:
 //
-//	go run ./examples/nethttp -data /tmp/site -domain www.example.com -agree-tos \
+//	go run ./nethttp -data /tmp/site -domain www.example.com -agree-tos \
 //		-ca https://127.0.0.1:14000/dir -ca-root pebble.minica.pem -http :5002 -https :8443
 package main
 

@@ -195,7 +195,11 @@ func (c *Command) Run(ctx context.Context, call Call) ([]byte, error) {
 	case limited.Err() != nil && err != nil:
 		return nil, inkan.Errorf(inkan.Temporary, c.Op(), "stopped after %v%s", c.Timeout, said.said()).WithHint("raise timeout if it needs longer")
 	case errors.Is(err, exec.ErrWaitDelay):
-		return out.bytes(), nil // it exited with 0; only its output is still open
+		// It exited with 0; only its output is still open.
+		if c.Log != nil {
+			c.Log.WarnContext(ctx, "a command left a process that holds its output, which nobody reads any more; begin that with >/dev/null 2>&1", "command", c.Op())
+		}
+		return out.bytes(), nil
 	case failed:
 		return nil, inkan.Errorf(inkan.Temporary, c.Op(), "%s%s", exit.ProcessState, said.said())
 	case err != nil:

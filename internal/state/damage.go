@@ -31,7 +31,7 @@ func SetAside(ctx context.Context, s inkan.Store, key string) (inkan.Rev, error)
 func DamagedHint(err error) error {
 	if d, ok := errors.AsType[*inkan.DamagedError](err); ok {
 		return inkan.Errorf(inkan.Operator, "reading the store", "%w", d).
-			WithHint("nothing was changed; restore %s from a backup", d.Key)
+			WithHint("nothing was changed; inkan fsck tells what can be repaired, or restore %s from a backup", d.Key)
 	}
 	return err
 }

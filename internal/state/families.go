@@ -24,6 +24,7 @@ const (
 	Kept      Loss = iota // only a backup has it
 	Forgotten             // the next run does without it
 	Rebuilt               // Verify makes another one
+	Replaced              // once it is out of the way, it can be given again (Family.Again)
 )
 
 // Family is one family of keys: all that begin with the same element. What is
@@ -38,8 +39,9 @@ type Family struct {
 	// Read: a machine that only serves or deploys what others obtain reads it.
 	Read bool
 	// Raw: the value has no envelope, and other programs may read it.
-	Raw  bool
-	Loss Loss
+	Raw   bool
+	Loss  Loss
+	Again string // for people: how a Replaced value is given again
 
 	record      func(key string) any     // an empty record of the kind that stands at key; nil if none does
 	certificate func(rest string) string // the certificate that a key without its family speaks of; nil: of none
@@ -53,9 +55,9 @@ func Families() []Family {
 	as := func(make func() any) func(string) any { return func(string) any { return make() } }
 	return []Family{
 		{Name: FamilyMeta, Store: InStore, Pattern: "store", Holds: "the id of this Store, under which signatures and followers know it", Lives: "for ever",
-			Read: true, record: as(func() any { return new(StoreRecord) })},
+			Read: true, Loss: Replaced, Again: "the next request makes another id", record: as(func() any { return new(StoreRecord) })},
 		{Name: FamilyRequest, Store: InStore, Pattern: "<name>", Holds: "the request, its origin and source, a generation; `deleted` makes it a tombstone, `unmanaged` stops renewal", Lives: "for ever",
-			record: as(func() any { return new(inkan.RequestRecord) }), certificate: whole},
+			Loss: Replaced, Again: "ask for the certificate again under this name", record: as(func() any { return new(inkan.RequestRecord) }), certificate: whole},
 		{Name: FamilyState, Store: InStore, Pattern: "<name>", Holds: "the one mutable record of the work: the due entry in force, attempts, last error, the CA's advice, the running attempt, its lease, the keys of recent events", Lives: "for ever",
 			Loss: Rebuilt, record: as(func() any { return new(inkan.State) }), certificate: whole},
 		{Name: FamilyOrders, Store: InStore, Pattern: "<name>/<attempt>-<key type>", Holds: "journal of one order: `base`, order hash, CA, account, order URL, challenges, CSR, key, tokens of limits, finalizing", Lives: "until the order has ended",
@@ -67,7 +69,7 @@ func Families() []Family {
 		{Name: FamilyNames, Store: InStore, Pattern: "<identifier>/<name>", Holds: "hint from a server name to a certificate; always checked against the certificate", Lives: "while the version in force has the name",
 			Read: true, Loss: Forgotten, record: as(func() any { return new(string) })},
 		{Name: FamilyAccounts, Store: InStore, Pattern: "<ca>/<account>", Holds: "account key, the next one during a rollover, URL, contacts, terms agreed to, whether it was deactivated, the CA's directory as last read", Lives: "for ever",
-			record: as(func() any { return new(inkan.AccountRecord) })},
+			Loss: Replaced, Again: "inkan account import with a copy of its key, or inkan account register", record: as(func() any { return new(inkan.AccountRecord) })},
 		{Name: FamilyLimits, Store: InStore, Pattern: "<ca>/...", Holds: "one token bucket; absent means full", Lives: "for ever",
 			Loss: Rebuilt, record: as(func() any { return new(Bucket) })},
 		{Name: FamilyDue, Store: InStore, Pattern: "cert/<shard>/<yyyymmdd>/<hh>/<mmss>-<name>-<8 hex>", Holds: "ordered index of what to look at; the shard is `0`; keys of another are known and left alone", Lives: "until it is met",
@@ -79,11 +81,11 @@ func Families() []Family {
 		{Name: "tls-alpn-01/", Store: InStore, Pattern: "<server name>", Holds: "the proof that is shown for a name, or nothing (solver `tls-alpn`)", Lives: "for ever", Read: true, Raw: true, Loss: Forgotten},
 
 		{Name: HostTargets + "/", Store: InHost, Pattern: "<name>", Holds: "a target that was given on the command line", Lives: "for ever",
-			record: as(func() any { return new(inkan.HostRecord) })},
+			Loss: Replaced, Again: "give the options again", record: as(func() any { return new(inkan.HostRecord) })},
 		{Name: HostSolvers + "/", Store: InHost, Pattern: "<name>", Holds: "a solver that was given on the command line", Lives: "for ever",
-			record: as(func() any { return new(inkan.HostRecord) })},
+			Loss: Replaced, Again: "give the options again", record: as(func() any { return new(inkan.HostRecord) })},
 		{Name: HostCAs + "/", Store: InHost, Pattern: "<name>", Holds: "a CA that was given on the command line", Lives: "for ever",
-			record: as(func() any { return new(inkan.HostRecord) })},
+			Loss: Replaced, Again: "give the options again", record: as(func() any { return new(inkan.HostRecord) })},
 		{Name: FamilyKeys, Store: InHost, Pattern: "<hash>", Holds: "a private key that somebody brought along", Lives: "for ever",
 			record: as(func() any { return new(inkan.StoredKey) })},
 		{Name: FamilyDeployed, Store: InHost, Pattern: "<target>/<name>", Holds: "which `n` the target shall have and has, receipt, attempts, lease", Lives: "for ever",

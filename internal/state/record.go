@@ -45,6 +45,9 @@ func encode(v any, counter uint64, write string) (data []byte, sum string, err e
 	return data, sum, nil
 }
 
+// ErrNewerFormat marks a record that a newer Inkan wrote.
+var ErrNewerFormat = errors.New("in format")
+
 // Decode unwraps a record into v, or returns an [inkan.DamagedError].
 func Decode(key string, data []byte, v any) (envelope, error) {
 	var e envelope
@@ -53,7 +56,7 @@ func Decode(key string, data []byte, v any) (envelope, error) {
 	}
 	switch {
 	case e.Format > envelopeFormat:
-		return e, inkan.Errorf(inkan.Operator, "reading "+key, "it is in format %d; this program reads up to %d", e.Format, envelopeFormat).
+		return e, inkan.Errorf(inkan.Operator, "reading "+key, "it is %w %d; this program reads up to %d", ErrNewerFormat, e.Format, envelopeFormat).
 			WithHint("a newer inkan wrote it; update this one")
 	case e.Format < 1:
 		return e, damaged(key, "it has no format number")
