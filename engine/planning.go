@@ -177,6 +177,9 @@ func (c *CertificatePlan) plan(ctx context.Context, m *Manager, p *Plan) {
 	case o.RequestErr != nil:
 		c.Err = o.RequestErr
 		return
+	case p.Options.DeployOnly && o.VersionErr != nil:
+		c.Err = state.DamagedHint(o.VersionErr) // there is nothing to deploy, which is not that all is done
+		return
 	case o.Request == nil && p.Options.Scope.names != nil:
 		c.Err = inkan.Errorf(inkan.Operator, "certificate "+c.Name, "there is none of this name").WithHint("inkan list shows all of them")
 		return

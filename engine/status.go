@@ -122,7 +122,7 @@ func (o *Observed) NextCertificate(now time.Time) (time.Time, Step) {
 	switch {
 	case s.Action == ActionIssue || s.Action == ActionRenew || s.Action == ActionResume:
 		return now, s
-	case o.Version == nil:
+	case o.Version == nil, s.Then != "": // it waits for another try
 		return s.At, s
 	}
 	at, _ := o.Renewal(now)

@@ -214,7 +214,7 @@ func (v *verifier) freshState(ctx context.Context, name string, rev inkan.Rev) e
 // pointTo moves current to the newest sound version. n is above every n that
 // anybody may have seen.
 func (v *verifier) pointTo(ctx context.Context, name string, cur state.Record[inkan.Current]) error {
-	sound, err := state.Soundest(ctx, v.m.Store, name, v.now)
+	sound, err := state.Soundest(ctx, v.m.Store, name, cur.Value, v.now)
 	if err != nil {
 		return err
 	}
@@ -282,6 +282,7 @@ func (v *verifier) certificate(ctx context.Context, name string) error {
 // versions checks every version, and that the one in force is among them.
 func (v *verifier) versions(ctx context.Context, name string, cur state.Record[inkan.Current]) {
 	if cur.Exists() && cur.Value.N == 0 {
+		cur.Value.Seq, cur.Value.ID = 0, "" // any version may be the one
 		v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the pointer has no number", Repair: "point to the newest sound version"},
 			func() error { return v.pointTo(ctx, name, cur) })
 	}

@@ -208,6 +208,34 @@ func TestVerifyNewerFormat(t *testing.T) {
 	}
 }
 
+// TestVerifyAlteredVersion: a version in force that is not what was published does
+// not come into force again; the sound one before it does.
+func TestVerifyAlteredVersion(t *testing.T) {
+	w := renewedWorld(t)
+	m := w.process(&gate{})
+	o := w.observed(m)
+	key := "v/" + w.req.Name + "/" + o.Version.Dir() + "/ecdsa-p256/key"
+	value := contents(t, w.store)[key]
+	_, body, ok := strings.Cut(value, `"body":`)
+	body = strings.TrimSuffix(strings.TrimSpace(body), "}")
+	forged := strings.NewReplacer(`"form":"plain"`, `"form":"sealed"`, `"data":"LS0t`, `"data":"Z2Fy`).Replace(body)
+	if !ok || forged == body {
+		t.Fatalf("%.200q is not as expected", value)
+	}
+	overwrite(t, w.store, key, strings.NewReplacer(state.Sum([]byte(body)), state.Sum([]byte(forged)), body, forged).Replace(value))
+	p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.All(), DeployOnly: true})
+	must(t, err)
+	if p.Certificates[0].Err == nil {
+		t.Error("it would be deployed, or nothing told")
+	}
+	if found := broken(t, m, true); len(found) != 1 || !found[0].Done {
+		t.Errorf("found %+v", found)
+	}
+	if after := w.observed(m); after.Version == nil || after.Version.Seq >= o.Version.Seq {
+		t.Errorf("in force afterwards: version %d, %v", after.Current.Seq, after.VersionErr)
+	}
+}
+
 // TestVerifyMakesRoom: a damaged value that somebody can give again is set aside
 // and out of the way; the copy stays.
 func TestVerifyMakesRoom(t *testing.T) {
@@ -309,4 +337,47 @@ func renewAsked(ctx context.Context, m *engine.Manager, name string) error {
 		return err
 	}
 	return m.Run(ctx, p).Err()
+}
+
+// TestForgedDueEntry: a due entry that a state names is deleted when it is met.
+// Somebody who can write to the Store names another key there, and nothing is lost.
+func TestForgedDueEntry(t *testing.T) {
+	for what, forged := range map[string]func(w *world, o *engine.Observed) string{
+		"a key": func(w *world, o *engine.Observed) string {
+			return "v/" + w.req.Name + "/" + o.Version.Dir() + "/ecdsa-p256/key"
+		},
+		"the pointer": func(w *world, _ *engine.Observed) string { return state.CurrentKey(w.req.Name) },
+		"another's entry": func(w *world, _ *engine.Observed) string {
+			return state.DueKey(state.CertQueue, w.now(), "other.example")
+		},
+		"outside of the tree": func(*world, *engine.Observed) string { return "../../x" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w, m, _ := start(t)
+			must(t, issue(t.Context(), m, w.req))
+			o := w.observed(m)
+			key := forged(w, o)
+			if strings.HasPrefix(key, "due/") {
+				must(t, state.PutDue(t.Context(), w.store, key))
+			}
+			st, err := state.Load[inkan.State](t.Context(), w.store, state.StateKey(w.req.Name))
+			must(t, err)
+			st.Value.Due = key
+			must(t, st.Save(t.Context(), w.store, st.Value))
+			before := contents(t, w.store)
+			must(t, renew(t.Context(), m))
+			p, err := m.Plan(t.Context(), engine.PlanOptions{Scope: engine.All(), Renew: true})
+			must(t, err)
+			must(t, m.Run(t.Context(), p).Err())
+			after := contents(t, w.store)
+			for k := range before {
+				if _, ok := after[k]; !ok && !strings.HasPrefix(k, "due/cert/") || !ok && k == key {
+					t.Errorf("%s was deleted", k)
+				}
+			}
+			if o := w.observed(m); o.Version == nil || o.Due.IsZero() {
+				t.Errorf("afterwards: version %v, due %v", o.Version, o.Due)
+			}
+		})
+	}
 }

@@ -342,7 +342,7 @@ func (c *Certificates) pairsInForce(ctx context.Context, name string) (*tlsPairs
 	v, err := state.LoadVersion(ctx, c.Store, name, cur.Value)
 	if _, damaged := errors.AsType[*inkan.DamagedError](err); damaged {
 		// The newest sound version serves until a new one is issued.
-		sound, soundErr := state.Soundest(ctx, c.Store, name, c.now())
+		sound, soundErr := state.Soundest(ctx, c.Store, name, cur.Value, c.now())
 		if soundErr == nil {
 			c.log().Warn("the certificate in force is damaged; an older one is served", logName(name), logError(err))
 			v, err = sound, nil

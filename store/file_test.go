@@ -476,3 +476,26 @@ func TestHelperCount(t *testing.T) {
 	}
 	put(t, s, fmt.Sprintf("wins/%d", os.Getpid()), wins)
 }
+
+// TestD09LeftBehind: what a killed writer left, which may be a private key, goes
+// with the last value beside it.
+func TestD09LeftBehind(t *testing.T) {
+	dir := t.TempDir() + "/s"
+	s, err := store.File(plug.Env{}, store.FileConfig{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), "v/a/1/key", []byte("secret"), ""); err != nil {
+		t.Fatal(err)
+	}
+	temp := filepath.Join(dir, "v/a/1/.tmp-inkan-abcdefghijklmnopqrstuvwxyz")
+	if err := os.WriteFile(temp, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(t.Context(), "v/a/1/key"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "v")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("something is left: %v", err)
+	}
+}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"path"
+	"slices"
 
 	"github.com/inkan-acme/inkan/internal/durable"
 )
@@ -17,11 +19,33 @@ func (s *file) prune(name string) {
 			return
 		}
 		err = d.Rmdir(path.Base(name))
+		if err != nil && s.onlyTemps(name) {
+			err = d.Rmdir(path.Base(name))
+		}
 		d.Close()
 		if err != nil {
 			return
 		}
 	}
+}
+
+// onlyTemps reports whether a directory holds temporary files alone, and removes
+// them: what a killed writer left may be a private key. A writer that lives finds
+// its file gone, and its Put begins again.
+func (s *file) onlyTemps(name string) bool {
+	d, err := s.fs.OpenDir(name)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(peek)
+	if err != nil && !errors.Is(err, io.EOF) || len(entries) == peek || slices.ContainsFunc(entries, func(e durable.Entry) bool { return !durable.IsTemp(e.Name) }) {
+		return false
+	}
+	for _, e := range entries {
+		d.Remove(e.Name)
+	}
+	return true
 }
 
 // dir opens the directory name for a new entry and makes it if it is missing.

@@ -7,9 +7,15 @@ import (
 // clean makes the texts for people printable in a record that was just read.
 // Inkan does that before it writes a record, but another program may have written
 // this one (reliability H13).
-func clean(record any) {
+//
+// A due entry that a state names is deleted when it is met. So what is not one of
+// this certificate is not taken for one: anybody's key could stand there.
+func clean(key string, record any) {
 	switch r := record.(type) {
 	case *inkan.State:
+		if _, name, err := ParseDue(r.Due, CertQueue); err != nil || StateKey(name) != key {
+			r.Due = ""
+		}
 		cleanError(r.LastError)
 		r.ARI.Error, r.ARI.ExplanationURL = inkan.Printable(r.ARI.Error, shownText), inkan.Printable(r.ARI.ExplanationURL, shownText)
 	case *inkan.Deployed:

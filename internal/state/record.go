@@ -66,7 +66,7 @@ func Decode(key string, data []byte, v any) (envelope, error) {
 	if err := json.Unmarshal(e.Body, v); err != nil {
 		return e, damaged(key, "its content does not fit its place")
 	}
-	clean(v)
+	clean(key, v)
 	return e, nil
 }
 

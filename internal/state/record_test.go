@@ -23,7 +23,7 @@ func TestEnvelopeRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got inkan.State
-	e, err := Decode("state/a", data, &got)
+	e, err := Decode("state/a.example", data, &got)
 	if err != nil || e.Counter != 41 || e.Write != "id" {
 		t.Fatalf("%+v, %v", e, err)
 	}
