@@ -5,6 +5,8 @@ import (
 	"time"
 )
 
+// What stands under which key: internal/state/families.go.
+
 // HostRecord is what was given on the command line of this machine: a target, a
 // solver or a CA with its options. It is kept in the Host store because nothing
 // from a shared Store is ever executed (design law 7).

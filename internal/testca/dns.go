@@ -28,16 +28,11 @@ type DNS struct {
 
 func newDNS() (*DNS, error) {
 	d := &DNS{txt: map[string][]string{}, addrs: map[string][]net.IP{}, rcode: map[string]int{}}
-	port, err := testport.Reserve()
+	packets, stream, err := listenBoth()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("dns: %w", err)
 	}
-	d.addr = testport.Addr(port.Number)
-	stream, err := net.Listen("tcp", d.addr)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("dns: %w", err), port.Release())
-	}
-	packets := port.Packets()
+	d.addr = stream.Addr().String()
 	for _, s := range []*dns.Server{{PacketConn: packets}, {Listener: stream}} {
 		started := make(chan struct{})
 		failed := make(chan error, 1)
@@ -52,6 +47,24 @@ func newDNS() (*DNS, error) {
 		}
 	}
 	return d, nil
+}
+
+// listenBoth listens on a port of UDP and TCP. Another program may take the TCP
+// port between its being found free and its being taken: then there is another.
+func listenBoth() (net.PacketConn, net.Listener, error) {
+	var last error
+	for range 10 {
+		port, err := testport.Reserve()
+		if err != nil {
+			return nil, nil, err
+		}
+		stream, err := net.Listen("tcp", testport.Addr(port.Number))
+		if err == nil {
+			return port.Packets(), stream, nil
+		}
+		last = errors.Join(err, port.Release())
+	}
+	return nil, nil, last
 }
 
 func (d *DNS) close() error {
