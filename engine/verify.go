@@ -282,7 +282,6 @@ func (v *verifier) certificate(ctx context.Context, name string) error {
 // versions checks every version, and that the one in force is among them.
 func (v *verifier) versions(ctx context.Context, name string, cur state.Record[inkan.Current]) {
 	if cur.Exists() && cur.Value.N == 0 {
-		cur.Value.Seq, cur.Value.ID = 0, "" // any version may be the one
 		v.add(Finding{Severity: Broken, Name: name, Key: cur.Key, What: "the pointer has no number", Repair: "point to the newest sound version"},
 			func() error { return v.pointTo(ctx, name, cur) })
 	}

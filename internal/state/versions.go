@@ -239,15 +239,17 @@ func LoadVersionAt(ctx context.Context, s inkan.Store, name, dir string, n uint6
 
 // Soundest returns the newest version of a certificate that can be read whole
 // and has not expired, for when the one in force cannot; fs.ErrNotExist if
-// there is none. It is never the one that current names: that is not what was
-// published.
+// there is none. The one that current names is not what was published; it is taken
+// only if its keys can be read here, so that they are known to belong to it.
 func Soundest(ctx context.Context, s inkan.Store, name string, cur inkan.Current, now time.Time) (*inkan.Version, error) {
 	vs, _ := Versions(ctx, s, name) // what cannot be read is passed over
 	for _, v := range slices.Backward(vs) {
+		named := v.Seq == cur.Seq && v.ID == cur.ID
 		unusable := slices.ContainsFunc(v.Pairs, func(p inkan.Pair) bool {
-			return p.Key == nil && p.Source == inkan.SourceIssued || !now.Before(p.Leaf.NotAfter)
+			return p.Key == nil && p.Source == inkan.SourceIssued || !now.Before(p.Leaf.NotAfter) ||
+				named && p.Key != nil && p.Key.Form != inkan.PlainKey
 		})
-		if !unusable && (v.Seq != cur.Seq || v.ID != cur.ID) {
+		if !unusable {
 			return v, nil
 		}
 	}
