@@ -167,10 +167,12 @@ func (a *attempt) removeStray(ctx context.Context) {
 }
 
 // lastState returns the state as we last wrote it.
-func (a *attempt) lastState() inkan.State {
+func (a *attempt) lastState() inkan.State { return a.lastRecord().Value }
+
+func (a *attempt) lastRecord() state.Record[inkan.State] {
 	a.mu <- struct{}{}
 	defer func() { <-a.mu }()
-	return a.state.Value
+	return a.state
 }
 
 // errLeaseLost reports that another process took the lease for dead and works on
@@ -181,6 +183,11 @@ var errLeaseLost = errors.New("another process took over")
 // the lease is still ours: somebody recorded a request. Their due entry then
 // stays in force.
 func (a *attempt) casState(ctx context.Context, change func(*inkan.State)) error {
+	return a.casStateIf(ctx, func(st *inkan.State) bool { change(st); return true })
+}
+
+// casStateIf is casState, unless change says that there is nothing to write.
+func (a *attempt) casStateIf(ctx context.Context, change func(*inkan.State) bool) error {
 	select {
 	case a.mu <- struct{}{}:
 	case <-ctx.Done():
@@ -191,7 +198,9 @@ func (a *attempt) casState(ctx context.Context, change func(*inkan.State)) error
 		st := a.state.Value
 		foreign := st.Due != "" && !slices.Contains(a.dueOurs, st.Due)
 		due := st.Due
-		change(&st)
+		if !change(&st) {
+			return nil
+		}
 		if foreign {
 			st.Due = due
 		}
@@ -224,12 +233,14 @@ func (a *attempt) heartbeat(ctx context.Context) (stop func()) {
 				return
 			case <-t.C:
 			}
-			err := a.casState(ctx, func(st *inkan.State) {
-				if st.Lease != nil {
-					l := *st.Lease
-					l.Counter++
-					st.Lease = &l
+			err := a.casStateIf(ctx, func(st *inkan.State) bool {
+				if st.Lease == nil {
+					return false // it has just been given back
 				}
+				l := *st.Lease
+				l.Counter++
+				st.Lease = &l
+				return true
 			})
 			if err != nil && ctx.Err() == nil {
 				a.m.log().LogAttrs(ctx, logDecision, "the lease could not be renewed", logName(a.name), logError(err))

@@ -53,6 +53,8 @@ func oldWorld(t *testing.T) (*world, *engine.Manager, *[]string, func() int) {
 			if err != nil {
 				return nil, err
 			}
+			w.ca.mu.Lock()
+			defer w.ca.mu.Unlock()
 			chain, err := w.ca.sign(csr)
 			if err == nil {
 				issued++

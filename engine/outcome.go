@@ -46,7 +46,7 @@ func (a *attempt) succeed(ctx context.Context, published bool) outcome {
 	out := a.outcomeOf(err)
 	out.published = published
 	if err == nil && a.version != nil && !a.disturbed {
-		after.setState(a.state)
+		after.setState(a.lastRecord())
 		out.after = after
 	}
 	return out
