@@ -20,7 +20,7 @@ func All() *plug.Set {
 	plug.Add(&s.Stores, "s3", aws.S3)
 
 	plug.AddSolver(&s.Solvers, "dns-01", inkan.DNS01, solve.DNS01)
-	plug.AddSolver(&s.Solvers, "dns-account-01", inkan.DNSAccount01, dnsAccount01)
+	plug.AddSolver(&s.Solvers, "dns-account-01", inkan.DNSAccount01, solve.DNSAccount01)
 	plug.AddSolver(&s.Solvers, "dns-persist-01", inkan.DNSPersist01, solve.DNSPersist01)
 	plug.AddSolver(&s.Solvers, "exec", inkan.DNS01, solve.Exec)
 	plug.AddSolver(&s.Solvers, "exec-http", inkan.HTTP01, solve.ExecHTTP)
@@ -28,7 +28,7 @@ func All() *plug.Set {
 	plug.AddSolver(&s.Solvers, "standalone", inkan.HTTP01, solve.Standalone)
 	plug.AddSolver(&s.Solvers, "stateless", inkan.HTTP01, solve.StatelessSolver)
 	plug.AddSolver(&s.Solvers, "tls-alpn", inkan.TLSALPN01, solve.NewTLSALPN)
-	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, webroot)
+	plug.AddSolver(&s.Solvers, "webroot", inkan.HTTP01, solve.Webroot(publicFiles))
 
 	plug.Add(&s.DNS, "acme-dns", dns.ACMEDNS)
 	plug.Add(&s.DNS, "acme-sh", dns.ACMESh)
@@ -56,4 +56,9 @@ func All() *plug.Set {
 	plug.Add(&s.Deployers, "files", deploy.Files)
 
 	return s
+}
+
+// publicFiles opens a directory of a web server as a Store.
+func publicFiles(env plug.Env, dir string) (inkan.Store, error) {
+	return store.File(env, store.FileConfig{Dir: dir, Public: true})
 }

@@ -34,8 +34,7 @@ type HTTP01Config struct {
 //
 // Present only creates keys. A key that exists with the same answer is success;
 // one with another answer is an error. CleanUp deletes a key only if it holds
-// the challenge's answer; the directories stay. The plug-in webroot is this over a
-// file store (plugins/webroot.go).
+// the challenge's answer; the directories stay.
 func HTTP01(_ plug.Env, cfg HTTP01Config) (inkan.Solver, error) {
 	if cfg.Store.Value == nil {
 		return nil, inkan.Errorf(inkan.Operator, "http-01 solver", "no store given")
