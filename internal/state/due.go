@@ -44,8 +44,8 @@ func DueKey(queue string, at time.Time, name string) string {
 // ParseDue takes a due key of any shard apart.
 func ParseDue(key, queue string) (at time.Time, name string, err error) {
 	rest, ok := strings.CutPrefix(key, queue)
-	_, rest, sharded := strings.Cut(rest, "/")
-	if ok && sharded && len(rest) > len(dueStamp)+1+1+8 && rest[len(dueStamp)] == '-' && rest[len(rest)-9] == '-' {
+	shard, rest, _ := strings.Cut(rest, "/")
+	if ok && shard != "" && len(rest) > len(dueStamp)+1+1+8 && rest[len(dueStamp)] == '-' && rest[len(rest)-9] == '-' {
 		at, err = time.Parse(dueStamp, rest[:len(dueStamp)])
 		name = rest[len(dueStamp)+1 : len(rest)-9]
 		if err == nil && inkan.CheckName(name) == nil {
