@@ -19,7 +19,7 @@ type Result struct {
 	Issued   bool           // a new version was published
 	Deployed []string       // targets that accepted a version
 	Version  *inkan.Version // in force afterwards; nil if none
-	Observed *Observed      // what is known afterwards; nil if it could not be read
+	Observed *Observed      // what is known afterwards; nil if it could not be read, and in large plans
 	Waits    []Step         // the steps that are left, and until when they wait
 	Err      error
 	Next     time.Time // the earliest instant at which there is something to do; zero if none is known
@@ -70,11 +70,13 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 			return
 		}
 		m.tellDone(&r.Results[i], acts, false)
+		p.keepSmall(&r.Results[i])
 	})
 	slices.Sort(busy)
 	m.each(busy, func(i int) {
 		m.workBusy(ctx, &p.Certificates[i], p.Options, acts, &r.Results[i])
 		m.tellDone(&r.Results[i], acts, false)
+		p.keepSmall(&r.Results[i])
 	})
 	acts.finish(ctx, m, r)
 	m.tellPublished(ctx, r)
@@ -82,6 +84,14 @@ func (m *Manager) Run(ctx context.Context, p *Plan) *Report {
 		m.tellDone(&r.Results[i], acts, true)
 	}
 	return r
+}
+
+// keepSmall drops what was observed from a result of a large plan: a report of a
+// million would hold them all.
+func (p *Plan) keepSmall(res *Result) {
+	if len(p.Certificates) > maxCarried {
+		res.Observed = nil
+	}
 }
 
 // tellDone reports the end of a certificate's work: at the end of the run for
