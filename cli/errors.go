@@ -105,7 +105,7 @@ func nextWords(f failure, now time.Time) string {
 	if f.next.After(now) {
 		text = "the next try is " + term.Instant(f.next, now)
 	}
-	if errors.Is(f.err, inkan.RateLimited) {
+	if errors.Is(f.err, inkan.RateLimited) || !inkan.RetryAfterOf(f.err).IsZero() {
 		return text
 	}
 	return text + "; inkan renew --name " + f.name + " tries now"

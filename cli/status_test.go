@@ -117,3 +117,24 @@ func TestRenewalOf(t *testing.T) {
 		t.Errorf("a revoked one is renewed at %v", at)
 	}
 }
+
+// No command is offered before the instant that somebody asked us to wait for.
+func TestNextWords(t *testing.T) {
+	now := time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		err    error
+		next   time.Time
+		want   string
+		offers bool
+	}{
+		{inkan.Errorf(inkan.Temporary, "order", "503"), now.Add(time.Minute), "the next try is in 60 s", true},
+		{inkan.Errorf(inkan.Temporary, "order", "503"), now, "the next run tries again", true},
+		{inkan.Errorf(inkan.Temporary, "order", "503").After(now.Add(time.Hour)), now.Add(time.Hour), "the next try is in 60 min", false},
+		{inkan.Errorf(inkan.RateLimited, "order", "429"), now.Add(time.Minute), "the next try is in 60 s", false},
+	} {
+		words := nextWords(failure{name: "a.example", err: c.err, next: c.next}, now)
+		if !strings.HasPrefix(words, c.want) || strings.HasSuffix(words, "; inkan renew --name a.example tries now") != c.offers {
+			t.Errorf("%v: %s", c.err, words)
+		}
+	}
+}

@@ -121,7 +121,7 @@ func (a *attempt) begin(ctx context.Context, lease *inkan.Lease) (busy bool, err
 		for _, kt := range a.req.KeyTypes {
 			rec := inkan.OrderRecord{Name: a.name, Attempt: a.id, KeyType: kt, Base: a.o.Current.N,
 				OrderHash: a.req.OrderHash(ca, kt), CA: ca, Account: a.req.Account, Identifiers: wantedNow(a.req, a.state.Value), Created: now}
-			a.prepareKey(&rec)
+			a.prepareKey(ctx, &rec)
 			j := state.NewJournal(a.m.Store, rec)
 			if err := j.Create(ctx); err != nil {
 				return false, err
@@ -389,31 +389,22 @@ func (a *attempt) solvers(ctx context.Context) (map[string]inkan.Solver, error) 
 	return solvers, nil
 }
 
+// nothingReturned is the fault of a program whose function returns neither what it
+// is asked for nor an error.
+const nothingReturned = "the program returned nothing for it"
+
 func (m *Manager) issuer(ctx context.Context, ca, account string) (inkan.Issuer, error) {
 	if m.Issuer == nil {
 		return nil, inkan.Errorf(inkan.Operator, "CA "+ca, "this program knows no CA: Manager.Issuer is nil")
 	}
-	return called("CA "+ca, func() (inkan.Issuer, error) { return m.Issuer(ctx, ca, account) })
+	return guard.Make("CA "+ca, nothingReturned, func() (inkan.Issuer, error) { return m.Issuer(ctx, ca, account) })
 }
 
 func (m *Manager) solver(ctx context.Context, name string) (inkan.Solver, error) {
 	if m.Solver == nil {
 		return nil, inkan.Errorf(inkan.Operator, "solver "+name, "this machine has none of this name")
 	}
-	return called("solver "+name, func() (inkan.Solver, error) { return m.Solver(ctx, name) })
-}
-
-// called calls a function that the program gave us for what it makes: a panic in
-// it, or nothing in return, fails the certificate and not the program.
-func called[T any](op string, f func() (T, error)) (v T, err error) {
-	err = guard.Call(op, func() error {
-		v, err = f()
-		return err
-	})
-	if err == nil && any(v) == nil {
-		err = inkan.Errorf(inkan.Bug, op, "the program returned nothing for it")
-	}
-	return v, err
+	return guard.Make("solver "+name, nothingReturned, func() (inkan.Solver, error) { return m.Solver(ctx, name) })
 }
 
 // replaces returns the leaf that the order replaces: the one in force, if the

@@ -178,21 +178,25 @@ func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) erro
 	next := d.rec.Value
 	token := next.Lease.Token
 	next.Lease, next.At = nil, now
-	if interrupted {
-		return errors.Join(cause, m.interrupted(ctx, d, next, token))
-	}
 	e := inkan.Event{ID: fmt.Sprintf("%s-%s-%d-%d", d.o.Version.ID, state.Sum([]byte(d.target))[:8], next.Want, next.Attempts), At: now, Name: name, N: next.Want, Target: d.target}
-	if cause == nil {
+	m.logPanic(name, cause)
+	var again time.Time // when what did not succeed is repeated
+	switch {
+	case cause == nil:
 		next.Status, next.Accepted, next.Version = inkan.DeployAccepted, next.Want, d.o.Version.Dir()
 		next.Receipt, next.Options, next.Attempts = d.receipt, d.options, 0
 		next.Next, next.LastError = time.Time{}, nil
 		e.Kind = inkan.EventDeployed
-	} else {
-		m.logPanic(name, cause)
+	case interrupted: // the target did not fail, so the next run repeats it at once
+		next.Attempts, next.Next, again = max(0, next.Attempts-1), time.Time{}, now
+	default:
 		next.Status, next.LastError = inkan.DeployFailed, lastError(cause, now)
 		next.Next = deployRetry(cause, next.Attempts, now)
+		again = next.Next
 		e.Kind, e.Message, e.NextTry, e.Hint = inkan.EventDeployFailed, next.LastError.Message, next.Next, joinHints(next.LastError.Hints)
-		if err := state.PutDue(ctx, m.Host, state.DueKey(state.HostQueue, next.Next, name)); err != nil {
+	}
+	if cause != nil {
+		if err := state.PutDue(ctx, m.Host, state.DueKey(state.HostQueue, again, name)); err != nil {
 			return errors.Join(cause, err)
 		}
 	}
@@ -203,26 +207,15 @@ func (m *Manager) conclude(ctx context.Context, d *deployment, cause error) erro
 	if t := d.o.target(d.target); t != nil {
 		t.Deployed = next
 	}
+	if interrupted {
+		return cause // no event, and the due entries stay
+	}
 	err := state.WriteEvent(ctx, m.Store, e)
 	if d.last {
 		m.deleteDue(ctx, m.Host, d.c.hostDue...)
 		d.c.hostDue = nil
 	}
 	return errors.Join(cause, err)
-}
-
-// interrupted records that this program was asked to end in the middle of a
-// deployment. The target did not fail, so the next run repeats it at once.
-func (m *Manager) interrupted(ctx context.Context, d *deployment, next inkan.Deployed, token string) error {
-	next.Attempts, next.Next = max(0, next.Attempts-1), time.Time{}
-	if err := state.PutDue(ctx, m.Host, state.DueKey(state.HostQueue, m.now(), d.o.Name)); err != nil {
-		return err
-	}
-	if err := d.rec.Save(ctx, m.Host, next); err != nil {
-		return err
-	}
-	m.leases.forget(token)
-	return nil
 }
 
 // deployRetry treats every failure as temporary: a target may recover by itself.

@@ -45,18 +45,14 @@ func (k *keyMaker) csr(ctx context.Context) ([]byte, error) {
 // prepareKey puts key and CSR into a journal that is about to be created, which
 // spares a write later. It does so only where that takes no time: a key of an
 // elliptic curve that is new and stored as it is. The rest is left to csr.
-func (a *attempt) prepareKey(rec *inkan.OrderRecord) {
+func (a *attempt) prepareKey(ctx context.Context, rec *inkan.OrderRecord) {
 	policy := a.req.Key.Mode
 	if a.req.CSR != nil || a.m.SealKey != nil || slices.Contains([]inkan.KeyType{inkan.RSA2048, inkan.RSA3072, inkan.RSA4096}, rec.KeyType) || policy != "" && policy != inkan.KeyNew {
 		return
 	}
-	key, err := inkan.GenerateKey(rec.KeyType)
+	stored, key, err := a.m.newKey(ctx, rec.KeyType)
 	if err != nil {
 		return // csr tells of it
-	}
-	stored, err := inkan.StorePlain(key)
-	if err != nil {
-		return
 	}
 	if der, err := inkan.NewCSR(key, rec.Identifiers); err == nil {
 		rec.Key, rec.CSR = stored, der
@@ -92,11 +88,16 @@ func (k *keyMaker) key(ctx context.Context, kt inkan.KeyType) (*inkan.StoredKey,
 		}
 		return stored, key, nil
 	}
+	return k.a.m.newKey(ctx, kt)
+}
+
+// newKey makes a key, in the form in which it is stored too.
+func (m *Manager) newKey(ctx context.Context, kt inkan.KeyType) (*inkan.StoredKey, *inkan.PrivateKey, error) {
 	key, err := inkan.GenerateKey(kt)
 	if err != nil {
 		return nil, nil, err
 	}
-	stored, err := k.a.m.sealKey(ctx, key)
+	stored, err := m.sealKey(ctx, key)
 	return stored, key, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/inkan-acme/inkan"
@@ -58,6 +59,8 @@ type Manager struct {
 
 	once    sync.Once
 	limiter *storeLimiter
+
+	identified atomic.Bool // the Store has its id
 
 	leases leases
 

@@ -26,9 +26,7 @@ func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, 
 	if err := req.Check(); err != nil {
 		return false, err
 	}
-	if _, err := state.Identify(ctx, m.Store, m.now()); err != nil {
-		m.log().Warn("the id of the store could not be read", logError(err)) // nothing here depends on it
-	}
+	m.identify(ctx)
 	for {
 		r, err := state.Load[inkan.RequestRecord](ctx, m.Store, state.RequestKey(req.Name))
 		if err != nil {
@@ -60,6 +58,19 @@ func (m *Manager) RecordFrom(ctx context.Context, req inkan.CertificateRequest, 
 			return false, err
 		}
 	}
+}
+
+// identify makes sure that the Store has its id, once for all requests that this
+// Manager records. Nothing here depends on it.
+func (m *Manager) identify(ctx context.Context) {
+	if m.identified.Load() {
+		return
+	}
+	if _, err := state.Identify(ctx, m.Store, m.now()); err != nil {
+		m.log().Warn("the id of the store could not be read", logError(err))
+		return
+	}
+	m.identified.Store(true)
 }
 
 // takeDue makes due the entry in force and returns the one before.

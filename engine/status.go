@@ -116,9 +116,13 @@ func (o *Observed) targetFailure() (why string, next time.Time) {
 // NextCertificate is the step that gets the next certificate, apart from
 // deployments, and when that is; zero if none is planned.
 func (o *Observed) NextCertificate(now time.Time) (time.Time, Step) {
-	alone := o.unadvised(now)
-	alone.Targets = nil
-	s := PlanCertificate(alone, PlanOptions{}, now)[0]
+	return o.nextCertificate(PlanCertificate(o.unadvised(now), PlanOptions{}, now), now)
+}
+
+// nextCertificate is NextCertificate for what is planned: the step about the
+// certificate itself is the last.
+func (o *Observed) nextCertificate(steps []Step, now time.Time) (time.Time, Step) {
+	s := steps[len(steps)-1]
 	switch {
 	case s.Action == ActionIssue || s.Action == ActionRenew || s.Action == ActionResume:
 		return now, s
@@ -132,7 +136,7 @@ func (o *Observed) NextCertificate(now time.Time) (time.Time, Step) {
 // nextStep is when the next certificate is asked for, or a target is tried
 // again before that.
 func (o *Observed) nextStep(steps []Step, now time.Time) time.Time {
-	next, _ := o.NextCertificate(now)
+	next, _ := o.nextCertificate(steps, now)
 	ofTargets := slices.DeleteFunc(slices.Clone(steps), func(s Step) bool { return s.Target == "" })
 	return earliest(append(ofTargets, Step{At: next}))
 }

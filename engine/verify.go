@@ -36,10 +36,10 @@ type Finding struct {
 
 // Verify checks everything in the Store and the Host: every record's checksum,
 // every version's key, chain and names, pointers, journals, leases, due entries,
-// hints and deployments. With repair it mends what it can: it sets damaged
-// values aside (copied below damaged/), recreates due entries, and falls back to
-// the newest sound version that has not expired. It never deletes a certificate
-// or a key. The error is only about not being able to look.
+// hints and deployments. With repair it mends what it can: it moves damaged
+// values out of the way (copies stay below damaged/), recreates due entries, and
+// falls back to the newest sound version that has not expired. It never deletes a
+// certificate or its key. The error is only about not being able to look.
 func (m *Manager) Verify(ctx context.Context, repair bool) ([]Finding, error) {
 	v := &verifier{m: m, repair: repair, now: m.now(), names: map[string]bool{}, dues: map[string][]string{}, bad: map[string]bool{}}
 	if err := v.records(ctx); err != nil {
@@ -150,14 +150,13 @@ func (v *verifier) damaged(ctx context.Context, family state.Family, name, key s
 			return then(rev)
 		}
 	}
-	remove := func(inkan.Rev) error { return v.m.Store.Delete(ctx, key) }
 	switch {
 	case family.Name == state.FamilyDue:
 		f.Repair = "set it aside and make another if it was in force"
-		v.add(f, aside(func(rev inkan.Rev) error {
+		v.add(f, func() error {
 			v.dues[name] = slices.DeleteFunc(v.dues[name], func(k string) bool { return k == key })
-			return remove(rev)
-		}))
+			return setAway(ctx, v.m.Store, key)
+		})
 	case family.Name == state.FamilyState:
 		f.Repair = "set it aside and write a fresh one that is due now"
 		v.add(f, aside(func(rev inkan.Rev) error { return v.freshState(ctx, name, rev) }))
@@ -172,16 +171,30 @@ func (v *verifier) damaged(ctx context.Context, family state.Family, name, key s
 			r := state.Record[state.Bucket]{Key: key, Rev: rev}
 			return r.Save(ctx, v.m.Store, state.Bucket{At: v.now})
 		}))
-	case family.Loss == state.Forgotten:
-		f.Repair = "set it aside; the next run does without it"
-		v.add(f, aside(remove))
-	case family.Loss == state.Replaced:
-		f.Repair = "set it aside; then " + family.Again
-		v.add(f, aside(remove))
+	case family.Loss == state.Forgotten, family.Loss == state.Replaced:
+		v.moveAway(ctx, v.m.Store, family, f)
 	default: // nothing here replaces it, so it stays
 		f.What += "; restore it from a backup, or inkan renew --name " + name + " gets a new certificate if it is in force"
 		v.add(f, nil)
 	}
+}
+
+// moveAway offers to set a value aside that the next run does without, or that
+// can be given again once its place is free. The copy stays below damaged/.
+func (v *verifier) moveAway(ctx context.Context, s inkan.Store, family state.Family, f Finding) {
+	f.Repair = "set it aside; the next run does without it"
+	if family.Loss == state.Replaced {
+		f.Repair = "set it aside; then " + family.Again
+	}
+	v.add(f, func() error { return setAway(ctx, s, f.Key) })
+}
+
+// setAway copies a value below damaged/ and deletes it.
+func setAway(ctx context.Context, s inkan.Store, key string) error {
+	if _, err := state.SetAside(ctx, s, key); err != nil {
+		return err
+	}
+	return s.Delete(ctx, key)
 }
 
 // newer notes what only a newer Inkan can judge.
@@ -379,12 +392,6 @@ func (v *verifier) hostRecords(ctx context.Context) error {
 		if _, damaged := errors.AsType[*inkan.DamagedError](err); err != nil && !damaged {
 			return err
 		}
-		aside := func() error {
-			if _, err := state.SetAside(ctx, v.m.Host, key); err != nil {
-				return err
-			}
-			return v.m.Host.Delete(ctx, key)
-		}
 		switch target, name, deployed := state.ParseDeployed(key); {
 		case err == nil && deployed:
 			v.deployed(ctx, key, target, name)
@@ -393,15 +400,13 @@ func (v *verifier) hostRecords(ctx context.Context) error {
 		case err == nil:
 		case deployed:
 			v.add(Finding{Severity: Broken, Name: name, Key: key, What: err.Error(), Repair: "set it aside; the next run deploys again"}, func() error {
-				if err := aside(); err != nil {
+				if err := setAway(ctx, v.m.Host, key); err != nil {
 					return err
 				}
 				return v.again(ctx, name)
 			})
-		case family.Loss == state.Forgotten:
-			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; the next run does without it"}, aside)
-		case family.Loss == state.Replaced:
-			v.add(Finding{Severity: Broken, Key: key, What: err.Error(), Repair: "set it aside; then " + family.Again}, aside)
+		case family.Loss == state.Forgotten, family.Loss == state.Replaced:
+			v.moveAway(ctx, v.m.Host, family, Finding{Severity: Broken, Key: key, What: err.Error()})
 		default:
 			v.add(Finding{Severity: Broken, Key: key, What: err.Error() + "; restore it from a backup, or give it again with --key-file"}, nil)
 		}

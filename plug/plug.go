@@ -125,21 +125,7 @@ func Open[T any](set *Set, k *Kind[T], env Env, name string, decode Decode) (T, 
 	if err != nil {
 		return none, err
 	}
-	return made(k.Name(), name, func() (T, error) { return p.build(env, config) })
-}
-
-// made calls the constructor of a plug-in: a fault of one is an error, so that it
-// costs those who use it and not the process.
-func made[T any](kind, name string, build func() (T, error)) (v T, err error) {
-	op := kind + " " + name
-	err = guard.Call(op, func() error {
-		v, err = build()
-		return err
-	})
-	if err == nil && any(v) == nil {
-		err = inkan.Errorf(inkan.Bug, op, "its constructor returned nothing")
-	}
-	return v, err
+	return guard.Make(k.Name()+" "+name, "its constructor returned nothing", func() (T, error) { return p.build(env, config) })
 }
 
 // Check decodes the options of the plug-in name and opens nothing. It returns

@@ -19,7 +19,7 @@ func (s *file) prune(name string) {
 			return
 		}
 		err = d.Rmdir(path.Base(name))
-		if err != nil && s.onlyTemps(name) {
+		if err != nil && s.removeTemps(name) {
 			err = d.Rmdir(path.Base(name))
 		}
 		d.Close()
@@ -29,10 +29,10 @@ func (s *file) prune(name string) {
 	}
 }
 
-// onlyTemps reports whether a directory holds temporary files alone, and removes
-// them: what a killed writer left may be a private key. A writer that lives finds
-// its file gone, and its Put begins again.
-func (s *file) onlyTemps(name string) bool {
+// removeTemps empties a directory that holds temporary files alone, and reports
+// whether it did: what a killed writer left may be a private key. A writer that
+// lives finds its file gone, and its Put begins again.
+func (s *file) removeTemps(name string) bool {
 	d, err := s.fs.OpenDir(name)
 	if err != nil {
 		return false

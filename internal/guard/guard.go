@@ -31,6 +31,19 @@ func Call(op string, f func() error) (err error) {
 	return f()
 }
 
+// Make calls what makes a plug-in: a constructor, or a function of the program. If
+// nothing comes of it, that is an error of kind Bug too, with the text missing.
+func Make[T any](op, missing string, make func() (T, error)) (v T, err error) {
+	err = Call(op, func() error {
+		v, err = make()
+		return err
+	})
+	if err == nil && any(v) == nil {
+		err = inkan.Errorf(inkan.Bug, op, "%s", missing)
+	}
+	return v, err
+}
+
 // Stack says where a panic was that [Call] caught; false if err comes from none.
 func Stack(err error) ([]byte, bool) {
 	p, ok := errors.AsType[*panicked](err)
