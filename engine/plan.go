@@ -192,7 +192,7 @@ func needIssue(o *Observed, opt PlanOptions, now time.Time) (Action, string, tim
 	case opt.Renew:
 		return ActionRenew, "asked for by --force", none
 	case o.Revoked():
-		return ActionWait, "it was revoked; inkan renew --force issues it again, inkan delete removes it", none
+		return ActionWait, fmt.Sprintf("it was revoked; inkan renew --name %s --force issues it again, inkan delete %s removes it", o.Name, o.Name), none
 	case !r.at.After(now) && r.byCA:
 		return ActionRenew, r.reason, none
 	case !r.at.After(now):

@@ -113,7 +113,7 @@ func TestPlanCertificate(t *testing.T) {
 		}, PlanOptions{}, []string{"renew: valid until 2026-10-31 12:00 UTC, and a third of its life is left"}},
 		{"forced", nil, force, []string{"renew: asked for by --force"}},
 		{"forced after a revocation", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, force, []string{"renew: asked for by --force"}},
-		{"revoked", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, asked, []string{"wait: it was revoked; inkan renew --force issues it again, inkan delete removes it"}},
+		{"revoked", func(o *Observed) { o.State.Revoked = []string{o.Version.Pairs[0].Fingerprint().String()} }, asked, []string{"wait: it was revoked; inkan renew --name site --force issues it again, inkan delete site removes it"}},
 		{"another one was revoked", func(o *Observed) { o.State.Revoked = []string{"ff"} }, PlanOptions{}, []string{calm}},
 
 		{"ARI look due", func(o *Observed) { o.State.ARI.Look = chainNow }, PlanOptions{}, []string{"look: asking the CA when to renew"}},
@@ -381,5 +381,26 @@ func TestValidationMatches(t *testing.T) {
 		if got := (inkan.Validation{Match: c.match}).Matches(testkit.IDs(c.id)[0]); got != c.want {
 			t.Errorf("%q matches %s: %v, want %v", c.match, c.id, got, c.want)
 		}
+	}
+}
+
+// TestStatusNext: the next try of an order that goes on, or of a certificate that
+// failed, is told, and not the renewal that would come weeks later.
+func TestStatusNext(t *testing.T) {
+	soon := chainNow.Add(time.Minute)
+	o := planned(t)
+	o.State.Running, o.Due = "x", soon
+	o.State.Attempts, o.State.LastError = 1, &inkan.LastError{Kind: inkan.Temporary, Message: "finalize: 503 of ca.example"}
+	if s := o.Status(chainNow); s.Word != StatusFailing || !s.Next.Equal(soon) {
+		t.Errorf("with an order under way: %+v", s)
+	}
+	o.State.Running, o.Request.Profile = "", "other"
+	if s := o.Status(chainNow); s.Word != StatusFailing || !s.Next.Equal(soon) {
+		t.Errorf("with another profile wanted: %+v", s)
+	}
+	o = planned(t)
+	at, _ := o.Renewal(chainNow)
+	if s := o.Status(chainNow); s.Word != StatusOK || s.Next.Sub(at).Abs() > time.Second {
+		t.Errorf("in force: %+v, want %v", s, at)
 	}
 }

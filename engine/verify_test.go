@@ -236,6 +236,29 @@ func TestVerifyAlteredVersion(t *testing.T) {
 	}
 }
 
+// TestVerifyIsFollowedUp: what a repair left to do is due at once.
+func TestVerifyIsFollowedUp(t *testing.T) {
+	for _, damage := range []func(t *testing.T, w *world, m *engine.Manager){
+		func(t *testing.T, w *world, m *engine.Manager) {
+			overwrite(t, w.store, state.CurrentKey(w.req.Name), "")
+		},
+		func(t *testing.T, w *world, m *engine.Manager) {
+			overwrite(t, w.host, state.DeployedKey("there", w.req.Name), "")
+		},
+	} {
+		w := renewedWorld(t)
+		m := w.process(&gate{})
+		damage(t, w, m)
+		if found := broken(t, m, true); len(found) != 1 || !found[0].Done {
+			t.Fatalf("found %+v", found)
+		}
+		must(t, renew(t.Context(), m))
+		if d := w.deployed(m, "there"); d.Status != inkan.DeployAccepted || d.Accepted != w.observed(m).Current.N {
+			t.Errorf("after the next run: %+v", d)
+		}
+	}
+}
+
 // TestVerifyMakesRoom: a damaged value that somebody can give again is set aside
 // and out of the way; the copy stays.
 func TestVerifyMakesRoom(t *testing.T) {

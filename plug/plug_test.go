@@ -338,6 +338,9 @@ func TestMistakesPanic(t *testing.T) {
 		M map[string]Ref[inkan.Store] `json:"m"`
 	}
 	for name, add := range map[string]func(*Set){
+		"challenge": func(s *Set) {
+			AddSolver(&s.Solvers, "x", "http01", func(Env, struct{}) (inkan.Solver, error) { return nil, nil })
+		},
 		"type":    func(s *Set) { Add(&s.Stores, "x", func(Env, badType) (inkan.Store, error) { return nil, nil }) },
 		"default": func(s *Set) { Add(&s.Stores, "x", func(Env, badDefault) (inkan.Store, error) { return nil, nil }) },
 		"bool":    func(s *Set) { Add(&s.Stores, "x", func(Env, badBool) (inkan.Store, error) { return nil, nil }) },
